@@ -1,22 +1,28 @@
-"""What every command shares: exit statuses, one-line messages on standard error, default places."""
+"""What every command shares: arguments, exit statuses, one-line messages on standard error."""
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mask_detection import defaults
 from mask_detection.errors import MaskDetectionError
+
+if TYPE_CHECKING:
+    from mask_detection.classifier import MaskClassifier
+    from mask_detection.faces import FaceDetector
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it
-
-PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 
 logger = logging.getLogger("mask_detection")
 
@@ -34,6 +40,9 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             logger.error("error: %s", error)
         except ImportError as error:
             logger.error("error: %s", _import_remedy(error))
+        except BrokenPipeError:  # the reader of our standard output has left, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_SOME_FAILED
         except KeyboardInterrupt:
             logger.error("interrupted")
             return EXIT_INTERRUPTED
@@ -42,20 +51,114 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     return guarded
 
 
+def argument_parser(script_docstring: str | None) -> argparse.ArgumentParser:
+    """A parser whose help opens with the script's own docstring, examples included."""
+    return argparse.ArgumentParser(description=script_docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what both detection scripts understand."""
+    parser.add_argument(
+        "-f",
+        "--face",
+        type=Path,
+        default=defaults.FACE_FOLDER,
+        metavar="DIR",
+        help="folder with the face detector's files (default: face_detector beside the scripts)",
+    )
+    parser.add_argument(
+        "--detector",
+        choices=defaults.DETECTORS,
+        default="auto",
+        help="face detector; auto takes the Caffe SSD where its files are, otherwise Haar (default: auto)",
+    )
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        default=defaults.MODEL_FILE,
+        metavar="FILE",
+        help="mask classifier made by train_mask_detector.py (default: mask_detector.h5 beside the scripts)",
+    )
+    parser.add_argument(
+        "--classes",
+        type=lambda text: tuple(text.split(",")),
+        metavar="A,B",
+        help="class names in the order of the model's outputs, for models that don't know them",
+    )
+    parser.add_argument(
+        "-c",
+        "--confidence",
+        type=share,
+        default=defaults.CONFIDENCE,
+        metavar="0..1",
+        help="leave out faces that the detector is less sure of (default: %(default)s)",
+    )
+    parser.add_argument("--no-display", action="store_true", help="open no window")
+
+
+def share(text: str) -> float:
+    """An argument's number between 0 and 1."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """An argument's whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, MaskClassifier]:
+    """Load the face detector and the classifier that ``add_detection_arguments`` asked for."""
+    from mask_detection.classifier import load_classifier
+    from mask_detection.faces import load_face_detector
+
+    face_detector = load_face_detector(args.detector, args.face, args.confidence)
+    return face_detector, load_classifier(args.model, args.classes)
+
+
+def decide_display(no_display: bool, has_output: bool, output_options: str) -> bool:
+    """Tell whether to open a window.
+
+    Raises:
+        MaskDetectionError: there is neither a window nor anything to write.
+    """
+    from mask_detection.sinks import can_show_window
+
+    shows = not no_display and can_show_window()
+    if not shows and not has_output:
+        reason = "--no-display is given" if no_display else "no window can be opened here"
+        raise MaskDetectionError(f"nothing to do: {reason} and no output is asked for; add {output_options}")
+    return shows
+
+
+def exit_status(failed: int, total: int) -> int:
+    """0 when all inputs were done, 1 when some failed, 2 when none could be done."""
+    if not failed:
+        return EXIT_DONE
+    return EXIT_SOME_FAILED if failed < total else EXIT_UNUSABLE
+
+
 def _quieten_libraries() -> None:
-    """Keep the log lines of TensorFlow, OpenCV and FFmpeg off the terminal; their errors reach the user as ours."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Keep the log lines of OpenCV and FFmpeg off the terminal; their errors reach the user as ours."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 class _StandardErrorHandler(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at the moment, above a progress bar if one is shown."""
+    """Writes one line to whatever ``sys.stderr`` is at the moment, above a progress bar if one is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        one_line = self.format(record).replace("\n", "\\n")  # file names may hold line breaks
+        tqdm.write(one_line, file=sys.stderr)
 
 
 def _log_to_standard_error() -> None:
@@ -66,9 +169,13 @@ def _log_to_standard_error() -> None:
 
 def _import_remedy(error: ImportError) -> str:
     """One line for a library that is missing or cannot be loaded."""
-    if "cv2" in (error.name or "") or "libGL" in str(error) or "libgthread" in str(error):
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; run `pip install -r {defaults.PROJECT_FOLDER / 'requirements.txt'}`"
+    if "cv2" in (error.name or "") or "lib" in str(error):
         return (
-            f"OpenCV cannot be loaded ({error}); on a desktop run `apt install libgl1 libglib2.0-0`, on a server "
+            f"OpenCV cannot be loaded ({error}); run `apt install libgl1 libglib2.0-0`, or on a server "
             "`pip uninstall opencv-python` and `pip install 'opencv-python-headless>=4.10,<5'`"
         )
-    return f"{error}; run `pip install -r {PROJECT_FOLDER / 'requirements.txt'}`"
+    return (
+        f"{error}; run `pip install -r {defaults.PROJECT_FOLDER / 'requirements.txt'}` in a fresh virtual environment"
+    )

@@ -22,14 +22,24 @@ def read_whole(path: Path, what: str) -> bytes:
     Raises:
         MaskDetectionError: it is missing, a folder, not readable, empty, or a Git-LFS pointer.
     """
+    return _read(path, what, -1)
+
+
+def read_start(path: Path, what: str, n_bytes: int = 64) -> bytes:
+    """Read the first bytes of a file, to tell its kind; see :func:`read_whole`."""
+    return _read(path, what, n_bytes)
+
+
+def _read(path: Path, what: str, n_bytes: int) -> bytes:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(n_bytes)
     except FileNotFoundError:
         raise MaskDetectionError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
-        raise MaskDetectionError(f"{path}: is a folder, not {what}") from None
+        raise MaskDetectionError(f"{path}: is a folder, not {what}; name the file itself") from None
     except OSError as error:
-        raise MaskDetectionError(f"{path}: cannot be read ({error.strerror})") from None
+        raise MaskDetectionError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if not data:
         raise MaskDetectionError(f"{path}: is empty (0 bytes), not {what}; get the file again")
     if data.startswith(LFS_POINTER_START):
@@ -46,15 +56,46 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         MaskDetectionError: the folder is missing or refuses the file, or the disk is full.
     """
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    check_can_write(path)
+    part = part_path(path)
     try:
-        check_can_write(path)
         yield part
-        os.replace(part, path)  # noqa: PTH105  (Path.replace would hide that this is the atomic step)
+        part.replace(path)
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_until_end(path: Path) -> Iterator[Path]:
+    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C."""
+    check_can_write(path)
+    part = part_path(path)
+    try:
+        yield part
+    except OSError as error:
+        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if part.exists():
+            part.replace(path)
+
+
+def part_path(path: Path) -> Path:
+    """The name that a file has while it is being made; the suffix stays, as it tells libraries the format."""
+    return path.with_name(f"{path.stem}.part{path.suffix}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there yet.
+
+    Raises:
+        MaskDetectionError: the place denies it, or a file has that name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MaskDetectionError(f"{path}: cannot be made a folder ({error.strerror}); name another place") from None
 
 
 def check_can_write(path: Path) -> None:

@@ -1,0 +1,144 @@
+"""Find the faces in photos and tell who wears a mask.
+
+python detect_mask_image.py --image examples/group.jpg
+python detect_mask_image.py --image photos --output annotated --json answers.jsonl --no-display
+python detect_mask_image.py --image "holiday/*.jpg" --json - --no-display
+
+In the window, any key shows the next photo; q or ESC closes it. Exit status: 0 all done, 1 some photos failed and the
+rest was done, 2 nothing could be done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mask_detection import cli
+from mask_detection.errors import MaskDetectionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mask_detection.detections import Detections
+    from mask_detection.sources import ImageFile
+
+logger = logging.getLogger("mask_detection.image")
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = cli.argument_parser(__doc__)
+    parser.add_argument(
+        "-i",
+        "--image",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="photos, folders of photos, globs such as 'a/*.jpg'",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="write the annotated photo here; a folder for several photos",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write one JSON object a line, one line a photo; - is standard output",
+    )
+    cli.add_detection_arguments(parser)
+    return parser.parse_args(argv)
+
+
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; see the top of the file."""
+    args = parse_arguments(argv)
+    from tqdm import tqdm
+
+    from mask_detection.annotate import annotate
+    from mask_detection.detections import detect_masks
+    from mask_detection.files import make_folder
+    from mask_detection.images import read_image, write_image
+    from mask_detection.sinks import Window, open_json_lines
+    from mask_detection.sources import find_images
+
+    images = find_images(args.image)
+    outputs = output_paths(images, args.image, args.output)
+    shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
+    prints = str(args.json) != "-"
+    stages = cli.load_stages(args)
+    failed = 0
+    with ExitStack() as stack:
+        log = stack.enter_context(open_json_lines(args.json)) if args.json else None
+        window = stack.enter_context(Window("Face masks")) if shows else None
+        for image, output in zip(tqdm(images, unit="photo", disable=None), outputs, strict=True):
+            annotated = None
+            try:
+                frame = read_image(image.path)
+                detections = detect_masks(frame, *stages)
+                record = answer(image.path, frame, detections)
+                if output or window:
+                    annotated = annotate(frame, detections)
+                if output:
+                    make_folder(output.parent)
+                    write_image(output, annotated)
+            except MaskDetectionError as error:
+                failed += 1
+                record = {"image": str(image.path), "error": str(error)}
+                logger.error("error: %s", error)
+            if log:
+                log.write(record)
+            if prints and "faces" in record:
+                tqdm.write(f"{image.path}: {summary(record['faces'])}")
+            if window and annotated is not None and not window.show(annotated, wait_ms=0):
+                window = None
+    return cli.exit_status(failed, len(images))
+
+
+def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | None) -> list[Path | None]:
+    """Where each annotated photo goes: to ``output`` itself for one photo, otherwise below it by relative name.
+
+    Raises:
+        MaskDetectionError: a photo would be written over one of the inputs.
+    """
+    from mask_detection.images import can_write_format
+
+    if output is None:
+        return [None] * len(images)
+    is_one_photo = len(inputs) == 1 and images[0].path == Path(inputs[0])
+    if is_one_photo and output.suffix and not output.is_dir():
+        targets = [output]
+    else:
+        names = (image.name for image in images)
+        targets = [output / (name if can_write_format(name) else f"{name}.png") for name in names]
+    read = {image.path.resolve() for image in images}
+    for target in targets:
+        if target.resolve() in read:
+            raise MaskDetectionError(f"{target}: is an input and would be lost; name another --output")
+    return [*targets]
+
+
+def answer(path: Path, frame: np.ndarray, detections: Detections) -> dict[str, Any]:
+    """What was seen in one photo, as its line of JSON says it."""
+    height, width = frame.shape[:2]
+    return {"image": str(path), "width": width, "height": height, "faces": detections.to_records()}
+
+
+def summary(faces: list[dict[str, Any]]) -> str:
+    """Such as ``2 with_mask, 1 without_mask``."""
+    counts = Counter(face["label"] for face in faces)
+    return ", ".join(f"{count} {label}" for label, count in sorted(counts.items())) or "no faces"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""Default places and values that more than one command shows in its help; importing it costs nothing."""
+
+from pathlib import Path
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+
+DATASET_FOLDER = PROJECT_FOLDER / "dataset"
+FACE_FOLDER = PROJECT_FOLDER / "face_detector"
+MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
+
+DETECTORS = ("auto", "caffe", "haar")
+CONFIDENCE = 0.5  # of a face, 0..1: what is less sure is left out

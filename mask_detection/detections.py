@@ -1,0 +1,88 @@
+"""What was seen in one picture: the type that travels between the stages, and the function that makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mask_detection.preprocessing import crop_faces
+
+if TYPE_CHECKING:
+    from mask_detection.classifier import MaskClassifier
+    from mask_detection.faces import FaceDetector
+
+
+@dataclass(frozen=True)
+class Detections:
+    """N faces of one picture with the classifier's answer for each; no faces are N = 0 with the same columns.
+
+    Attributes:
+        boxes: (N, 4) int32, xyxy in pixels of the picture, x2 and y2 exclusive, inside the picture.
+        face_confidences: (N,) float32, how sure the face detector is, 0..1.
+        probabilities: (N, n_classes) float32, rows sum to 1.
+        class_names: the classes in the order of the columns of ``probabilities``.
+    """
+
+    boxes: np.ndarray
+    face_confidences: np.ndarray
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check shapes and types once, so that no later stage has to."""
+        count = len(self.boxes)
+        expected = {
+            "boxes": ((count, 4), np.int32),
+            "face_confidences": ((count,), np.float32),
+            "probabilities": ((count, len(self.class_names)), np.float32),
+        }
+        for name, (shape, dtype) in expected.items():
+            column = getattr(self, name)
+            if column.shape != shape or column.dtype != dtype:
+                raise ValueError(f"{name} is {column.shape} {column.dtype}, expected {shape} {np.dtype(dtype)}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """(N,) index of each face's most probable class."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each face."""
+        return [self.class_names[i] for i in self.class_ids]
+
+    @property
+    def label_probabilities(self) -> np.ndarray:
+        """(N,) float32, the probability of each face's label."""
+        return self.probabilities.max(axis=1, initial=0.0)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One plain dictionary a face, ready for JSON."""
+        columns = zip(self.boxes, self.labels, self.label_probabilities, self.face_confidences, strict=True)
+        return [
+            {
+                "box": box.tolist(),
+                "label": label,
+                "probability": round(float(probability), 4),
+                "face_confidence": round(float(confidence), 4),
+            }
+            for box, label, probability, confidence in columns
+        ]
+
+
+def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier) -> Detections:
+    """Find the faces of a picture and tell for each whether it wears a mask, all in one batch.
+
+    Args:
+        frame: the picture, (H, W, 3) BGR uint8.
+        face_detector: from :func:`mask_detection.faces.load_face_detector`.
+        classifier: from :func:`mask_detection.classifier.load_classifier`.
+    """
+    boxes, confidences = face_detector.detect(frame)
+    probabilities = classifier.classify(crop_faces(frame, boxes))
+    return Detections(boxes, confidences, probabilities, classifier.class_names)

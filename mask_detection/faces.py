@@ -1,0 +1,199 @@
+"""Face detectors behind one interface: a picture goes in, boxes and confidences come out."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mask_detection import weights
+from mask_detection.defaults import CONFIDENCE, FACE_FOLDER
+from mask_detection.errors import MaskDetectionError
+from mask_detection.files import read_whole
+
+logger = logging.getLogger(__name__)
+
+MIN_SHARE_INSIDE = 0.5  # of a box's area; the Caffe SSD puts ghost boxes beside close-ups
+NMS_IOU = 0.4  # boxes that overlap more are one face
+
+CAFFE_INPUT_SIZE = 300
+CAFFE_MEAN_BGR = (
+    104.0,
+    177.0,
+    123.0,
+)  # the training images' mean, from the model's origin (face_detector/README.md)
+
+
+class FaceDetector(ABC):
+    """Finds faces in a picture. A new detector says its name and how it proposes boxes; the rest is shared."""
+
+    name: str
+
+    def __init__(self, confidence: float = CONFIDENCE) -> None:
+        self.confidence = confidence
+
+    @abstractmethod
+    def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes as the network gives them, before any of them is dropped.
+
+        Args:
+            frame: the picture, (H, W, 3) BGR uint8.
+
+        Returns:
+            (M, 4) float xyxy in pixels of the picture, perhaps outside of it, and (M,) float confidences 0..1.
+        """
+
+    def detect(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the faces of a picture, the surest first.
+
+        Args:
+            frame: the picture, (H, W, 3) BGR uint8.
+
+        Returns:
+            (N, 4) int32 xyxy in pixels, x2 and y2 exclusive, inside the picture and not empty, and
+            (N,) float32 confidences.
+        """
+        boxes, confidences = self.propose(frame)
+        return keep_faces(boxes, confidences, frame.shape[:2], self.confidence)
+
+
+def keep_faces(
+    boxes: np.ndarray, confidences: np.ndarray, frame_size: tuple[int, int], min_confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drop what is unsure, outside the picture or found twice; clip the rest to the picture.
+
+    Args:
+        boxes: (M, 4) xyxy in pixels, anywhere.
+        confidences: (M,).
+        frame_size: height and width of the picture in pixels.
+        min_confidence: boxes below it are dropped.
+
+    Returns:
+        (N, 4) int32 and (N,) float32, by falling confidence.
+    """
+    height, width = frame_size
+    finite = np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence)
+    boxes, confidences = boxes[finite], confidences[finite]
+    clipped = np.clip(boxes.round(), 0, [width, height, width, height])
+    inside = _areas(clipped) > MIN_SHARE_INSIDE * _areas(boxes)
+    clipped, confidences = clipped[inside].astype(np.int32), confidences[inside].astype(np.float32)
+
+    corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), min_confidence, NMS_IOU)
+    kept = np.asarray(kept, int).ravel()
+    return clipped[kept], confidences[kept]
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
+
+
+class CaffeFaceDetector(FaceDetector):
+    """OpenCV's res10 SSD, the face detector of the classic recipe."""
+
+    name = "Caffe SSD (res10, 300 x 300)"
+
+    def __init__(self, folder: Path, confidence: float = CONFIDENCE) -> None:
+        """Load ``deploy.prototxt`` and the one ``*.caffemodel`` from a folder.
+
+        Raises:
+            MaskDetectionError: one of the two is missing or damaged.
+        """
+        super().__init__(confidence)
+        prototxt, caffemodel = find_caffe_files(folder)
+        try:
+            self._net = cv2.dnn.readNetFromCaffe(
+                np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
+                np.frombuffer(read_whole(caffemodel, "Caffe weights"), np.uint8),
+            )
+            self.propose(np.zeros((CAFFE_INPUT_SIZE, CAFFE_INPUT_SIZE, 3), np.uint8))
+        except (cv2.error, IndexError, ValueError):
+            raise MaskDetectionError(
+                f"{caffemodel}: does not fit {prototxt.name} or is damaged; delete both and run "
+                "`python -m mask_detection.download caffe`"
+            ) from None
+
+    def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`FaceDetector.propose`."""
+        size = (CAFFE_INPUT_SIZE, CAFFE_INPUT_SIZE)
+        self._net.setInput(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
+        rows = self._net.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
+        height, width = frame.shape[:2]
+        return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
+
+
+class HaarFaceDetector(FaceDetector):
+    """The Viola-Jones cascade that opencv-python brings along: needs no files, misses most masked faces."""
+
+    name = "Haar cascade"
+
+    def __init__(self, confidence: float = CONFIDENCE) -> None:
+        super().__init__(confidence)
+        self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+    def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`FaceDetector.propose`."""
+        gray = cv2.equalizeHist(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+        found, _, stage_sums = self._cascade.detectMultiScale3(gray, scaleFactor=1.1, outputRejectLevels=True)
+        corner_and_size = np.asarray(found, float).reshape(-1, 4)
+        boxes = np.hstack([corner_and_size[:, :2], corner_and_size[:, :2] + corner_and_size[:, 2:]])
+        # The last stage's sum lies between about -1 (doubtful) and 12 on real faces: squeeze it into 0..1.
+        return boxes, 1.0 / (1.0 + np.exp(-np.asarray(stage_sums, float).ravel()))
+
+
+def load_face_detector(kind: str = "auto", folder: Path = FACE_FOLDER, confidence: float = CONFIDENCE) -> FaceDetector:
+    """Load a face detector and say in one log line which one it is.
+
+    Args:
+        kind: ``caffe``, ``haar`` or ``auto``: the Caffe SSD where its files lie in ``folder``, otherwise Haar.
+            ``auto`` never touches the network; ``caffe`` fetches missing files into the default folder.
+        folder: where the Caffe SSD's files lie. One that is not the default is used as it is.
+        confidence: faces below it are left out, 0..1.
+
+    Raises:
+        MaskDetectionError: its files are missing, damaged or cannot be fetched.
+    """
+    if kind == "caffe" and folder.resolve() == FACE_FOLDER:
+        for remote_file in weights.CAFFE:
+            if not (folder / remote_file.name).exists():
+                weights.fetch(remote_file, folder)
+    if folder != FACE_FOLDER and not folder.is_dir():
+        raise MaskDetectionError(f"{folder}: there is no such folder; name the one that holds the face detector")
+
+    if kind == "haar" or (
+        kind == "auto" and not any(folder.glob("*.caffemodel")) and not any(folder.glob("*.prototxt"))
+    ):
+        detector: FaceDetector = HaarFaceDetector(confidence)
+    else:
+        detector = CaffeFaceDetector(folder, confidence)
+    logger.info("face detector: %s", detector.name)
+    if kind == "auto" and isinstance(detector, HaarFaceDetector):
+        logger.warning(
+            "it misses most masked faces; run `python -m mask_detection.download caffe` once to get the Caffe SSD"
+        )
+    return detector
+
+
+def find_caffe_files(folder: Path) -> tuple[Path, Path]:
+    """Return the network's description and its weights.
+
+    Raises:
+        MaskDetectionError: there is not exactly one of each.
+    """
+    found = []
+    for pattern, what in (
+        ("*.prototxt", "the network's description"),
+        ("*.caffemodel", "the network's weights"),
+    ):
+        files = sorted(folder.glob(pattern))
+        if len(files) != 1:
+            raise MaskDetectionError(
+                f"{folder}: holds {len(files)} {pattern} files ({what}) and one is needed; "
+                "run `python -m mask_detection.download caffe`"
+            )
+        found.append(files[0])
+    return found[0], found[1]

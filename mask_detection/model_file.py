@@ -1,0 +1,164 @@
+"""Reading model files that may come from anywhere: old Keras releases, other tools, the internet.
+
+A model file is untrusted input. Its description names the layers to build, and some kinds of layers run code that the
+file brings along; so only the kinds listed here are ever built.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from mask_detection.backend import start_tensorflow
+from mask_detection.errors import MaskDetectionError
+from mask_detection.files import read_start
+from mask_detection.preprocessing import PREPROCESSING
+
+if TYPE_CHECKING:
+    import keras
+
+HDF5_START = b"\x89HDF\r\n\x1a\n"
+ZIP_START = b"PK\x03\x04"
+MAX_OUTPUTS = 100
+
+LAYERS = frozenset(
+    "Activation Add Average AveragePooling2D BatchNormalization CenterCrop Concatenate Conv2D Dense DepthwiseConv2D "
+    "Dropout ELU Flatten GaussianDropout GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization "
+    "InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU Permute RandomBrightness "
+    "RandomContrast RandomFlip RandomRotation RandomTranslation RandomZoom ReLU Rescaling Reshape Resizing "
+    "SeparableConv2D Softmax SpatialDropout2D Subtract UpSampling2D ZeroPadding2D".split()
+)
+MODELS = frozenset({"Functional", "Model", "Sequential"})
+PARTS_OF_LAYERS = frozenset(
+    "Constant DTypePolicy GlorotNormal GlorotUniform HeNormal HeUniform L1 L1L2 L2 LecunNormal LecunUniform MaxNorm "
+    "NonNeg Ones OrthogonalInitializer Policy RandomNormal RandomUniform SeedGenerator TruncatedNormal UnitNorm "
+    "VarianceScaling Zeros __keras_tensor__".split()
+)
+ACTIVATIONS = frozenset(
+    "elu gelu hard_sigmoid leaky_relu linear relu relu6 selu sigmoid silu softmax softplus softsign swish tanh".split()
+)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    Attributes:
+        class_names: the classes in the order of the network's outputs; None where the file doesn't say.
+        input_size: width and height of the network's input in pixels.
+    """
+
+    class_names: tuple[str, ...] | None
+    input_size: int
+
+
+def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
+    """Load an HDF5 model of Keras 2 or 3, whatever its name, without running code from the file.
+
+    Raises:
+        MaskDetectionError: it is not such a file, damaged, holds layers that may run code, or is no classifier of
+            square colour images.
+    """
+    _check_is_hdf5(path)
+    try:
+        with h5py.File(path) as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        config = json.loads(attributes["model_config"])
+    except (OSError, KeyError, ValueError, RuntimeError):
+        raise MaskDetectionError(f"{path}: is not a whole Keras model; get the file again or train a new one") from None
+    _refuse_unknown_parts(path, config)
+    model = _build(path, config)
+    return model, _describe(path, model, attributes)
+
+
+def _check_is_hdf5(path: Path) -> None:
+    if path.is_dir():
+        kind = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
+        raise MaskDetectionError(
+            f"{path}: is {kind}, not an .h5 model; load it in the TensorFlow that wrote it and save it as .h5"
+        )
+    start = read_start(path, "a model")
+    if start.startswith(ZIP_START):
+        raise MaskDetectionError(f"{path}: is a .keras archive; load it in Keras and save it as .h5")
+    if not start.startswith(HDF5_START):
+        raise MaskDetectionError(f"{path}: is not an .h5 model; name a file that train_mask_detector.py wrote")
+
+
+def _plain(attribute: Any) -> Any:
+    return attribute.decode() if isinstance(attribute, bytes) else attribute
+
+
+def _refuse_unknown_parts(path: Path, config: Any) -> None:
+    for node in _walk(config):
+        name, module = node.get("class_name"), node.get("module")
+        known = name in LAYERS | MODELS | PARTS_OF_LAYERS or (name == "function" and node.get("config") in ACTIVATIONS)
+        from_keras = module is None or module == "builtins" or str(module).startswith("keras")
+        if name is not None and not (known and from_keras):
+            raise MaskDetectionError(
+                f"{path}: holds a part of the kind {name}, which could run code from the file; "
+                "only plain Keras layers are loaded"
+            )
+
+
+def _walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _walk(value)
+
+
+def _build(path: Path, config: Any) -> keras.Model:
+    """Let Keras load a copy that has the suffix it insists on, and a description without what it has dropped."""
+    start_tensorflow()
+    import keras
+
+    for node in _walk(config):
+        if node.get("class_name") == "DepthwiseConv2D":
+            node["config"].pop("groups", None)  # Keras 2 wrote it, always 1; Keras 3 refuses it
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = Path(folder, "model.h5")
+        shutil.copyfile(path, copy)
+        try:
+            with h5py.File(copy, "r+") as file:
+                file.attrs["model_config"] = json.dumps(config)
+            return keras.models.load_model(copy, compile=False)
+        except Exception as error:  # Keras raises whatever a strange description leads it to
+            reason = str(error).strip().split("\n")[0][:200]
+            raise MaskDetectionError(
+                f"{path}: Keras cannot load this model ({reason}); get the file again or train a new one"
+            ) from None
+
+
+def _describe(path: Path, model: keras.Model, attributes: dict[str, Any]) -> ModelInfo:
+    _check_is_image_classifier(path, model)
+    if (preprocessing := attributes.get("preprocessing", PREPROCESSING)) != PREPROCESSING:
+        raise MaskDetectionError(f"{path}: wants the preprocessing {preprocessing}, and only {PREPROCESSING} is known")
+    names = attributes.get("class_names")
+    try:
+        class_names = None if names is None else tuple(map(str, json.loads(names)))
+    except ValueError:
+        raise MaskDetectionError(f"{path}: its class names are damaged; get the file again") from None
+    return ModelInfo(class_names, model.input_shape[1])
+
+
+def _check_is_image_classifier(path: Path, model: keras.Model) -> None:
+    one_in_one_out = len(model.inputs) == 1 and len(model.outputs) == 1
+    if one_in_one_out and len(model.input_shape) == 4 and len(model.output_shape) == 2:
+        _, height, width, channels = model.input_shape
+        n_outputs = model.output_shape[1]
+        if height and height == width and channels == 3 and 2 <= n_outputs <= MAX_OUTPUTS:
+            return
+    raise MaskDetectionError(
+        f"{path}: maps {model.input_shape} to {model.output_shape}; a mask classifier maps "
+        f"(None, size, size, 3) to (None, classes) with 2 to {MAX_OUTPUTS} classes"
+    )

@@ -1,0 +1,210 @@
+"""Where results go: a window, a video file, a log."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import imutils
+import numpy as np
+
+from mask_detection.errors import MaskDetectionError
+from mask_detection.files import check_can_write, written_until_end
+
+VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
+
+ESCAPE_KEY = 27
+MAX_WINDOW_HEIGHT = 900  # pixels; larger pictures are scaled down to fit on screens
+WINDOW_PROBE_TIMEOUT = 20  # seconds
+WINDOW_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
+
+
+def can_show_window() -> bool:
+    """Find out in a child process whether a window opens: OpenCV aborts the process where none does."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", WINDOW_PROBE],
+            capture_output=True,
+            timeout=WINDOW_PROBE_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.returncode == 0
+
+
+class Window:
+    """A window that shows pictures until a key says stop; a context manager that closes it."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        cv2.destroyAllWindows()
+
+    def show(self, frame: np.ndarray, wait_ms: int = 1) -> bool:
+        """Show a picture (H, W, 3) BGR uint8 and wait for a key.
+
+        Args:
+            frame: the picture.
+            wait_ms: how long to wait, 0 for ever.
+
+        Returns:
+            False when the user pressed q or ESC, or closed the window.
+        """
+        if frame.shape[0] > MAX_WINDOW_HEIGHT:
+            frame = imutils.resize(frame, height=MAX_WINDOW_HEIGHT)
+        cv2.imshow(self.title, frame)
+        key = self._wait_for_key(wait_ms)
+        closed = cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
+        return not (closed or key in (ord("q"), ESCAPE_KEY))
+
+    def _wait_for_key(self, wait_ms: int) -> int:
+        if wait_ms:
+            return cv2.waitKey(wait_ms) & 0xFF
+        # waitKey(0) would wait on after the user closed the window.
+        while cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1:
+            key = cv2.waitKey(50)
+            if key >= 0:
+                return key & 0xFF
+        return ESCAPE_KEY
+
+
+class VideoFile:
+    """A video in the making. The first frame's size is the video's."""
+
+    def __init__(self, path: Path, frame_rate: float) -> None:
+        self._path = path
+        self._frame_rate = frame_rate
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)  # width, height in pixels
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it.
+
+        Raises:
+            MaskDetectionError: OpenCV cannot write such a video here.
+        """
+        height, width = frame.shape[:2]
+        if self._writer is None:
+            self._writer = self._open((width, height))
+        if (width, height) != self._size:  # OpenCV would drop the frame in silence
+            frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        """Finish the file, so that what was written plays."""
+        if self._writer is not None:
+            self._writer.release()
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
+        writer = cv2.VideoWriter(str(self._path), codec, self._frame_rate, size)
+        if not writer.isOpened():
+            raise MaskDetectionError(f"{self._path}: OpenCV cannot write this video; try a name that ends in .avi")
+        self._size = size
+        return writer
+
+
+@contextmanager
+def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
+    """Open a video that gets its name when it ends, also by an error or Ctrl-C.
+
+    Args:
+        path: ends in one of ``VIDEO_CODECS``.
+        frame_rate: frames per second.
+
+    Raises:
+        MaskDetectionError: the suffix names no video format, or the place cannot be written.
+    """
+    if path.suffix.lower() not in VIDEO_CODECS:
+        raise MaskDetectionError(f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}")
+    with written_until_end(path) as part:
+        video = VideoFile(part, frame_rate)
+        try:
+            yield video
+        finally:
+            video.close()
+
+
+class JsonLines:
+    """Records as they come, one JSON object a line, each flushed at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a record."""
+        print(json.dumps(record), file=self._stream, flush=True)
+
+
+class CsvRows:
+    """Records of frames as CSV, one row a face, flushed frame by frame."""
+
+    COLUMNS = ("frame", "time_s", "time", "x1", "y1", "x2", "y2", "label", "probability", "face_confidence")
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._writer = csv.DictWriter(stream, self.COLUMNS, extrasaction="ignore")
+        self._writer.writeheader()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append the faces of ``{"frame": …, "time_s": …, "faces": [{"box": [x1, y1, x2, y2], …}, …]}``."""
+        for face in record["faces"]:
+            corners = dict(zip(("x1", "y1", "x2", "y2"), face["box"], strict=True))
+            self._writer.writerow({**record, **face, **corners})
+        self._stream.flush()
+
+
+@contextmanager
+def open_json_lines(path: Path) -> Iterator[JsonLines]:
+    """Open a list of answers that gets its name when it ends, also by Ctrl-C; ``-`` is standard output.
+
+    Raises:
+        MaskDetectionError: the place cannot be written.
+    """
+    if str(path) == "-":
+        yield JsonLines(sys.stdout)
+        return
+    with written_until_end(path) as part, part.open("w", encoding="utf-8") as stream:
+        yield JsonLines(stream)
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
+    """Open a log of frames under its own name, to be read while it grows: JSON lines, or CSV if so named.
+
+    Args:
+        path: ends in .jsonl, .json or .csv; ``-`` is JSON lines on standard output.
+
+    Raises:
+        MaskDetectionError: the suffix names no log format, or the place cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if str(path) == "-":
+        yield JsonLines(sys.stdout)
+        return
+    if suffix not in LOG_FORMATS:
+        raise MaskDetectionError(f"{path}: is not a log file's name; end it in .jsonl or .csv")
+    check_can_write(path)
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield LOG_FORMATS[suffix](stream)
+    except OSError as error:
+        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+LOG_FORMATS = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}
