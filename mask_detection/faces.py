@@ -26,6 +26,12 @@ CAFFE_MEAN_BGR = (
     123.0,
 )  # the training images' mean, from the model's origin (face_detector/README.md)
 
+YUNET_DETECT_SIZE = 640  # pixels
+YUNET_COARSE_DIVISOR = 4
+YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of use here
+YUNET_NMS_IOU = 0.9  # its own weeding out does next to nothing: `keep_faces` does it for all passes at once
+YUNET_TOP_K = 5000
+
 
 class FaceDetector(ABC):
     """Finds faces in a picture. A new detector says its name and how it proposes boxes; the rest is shared."""
@@ -124,6 +130,57 @@ class CaffeFaceDetector(FaceDetector):
         rows = self._net.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
         height, width = frame.shape[:2]
         return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
+
+
+class YuNetFaceDetector(FaceDetector):
+    """OpenCV Zoo's YuNet: small, quick, at home with small and with masked faces."""
+
+    def __init__(self, folder: Path, confidence: float = CONFIDENCE, detect_size: int = YUNET_DETECT_SIZE) -> None:
+        """Load the newest ``face_detection_yunet_*.onnx`` of a folder.
+
+        Args:
+            folder: where it lies.
+            confidence: faces below it are left out.
+            detect_size: what the picture's longer side is scaled to for the network, in pixels.
+
+        Raises:
+            MaskDetectionError: there is none, or it is damaged.
+        """
+        super().__init__(confidence)
+        self.name = f"YuNet ({detect_size} px)"
+        # A face has to be smaller than some 300 px in the network's input; the coarse pass finds the larger ones.
+        self._long_sides = (detect_size, detect_size // YUNET_COARSE_DIVISOR)
+        path = find_yunet_file(folder)
+        network = np.frombuffer(read_whole(path, "an ONNX network"), np.uint8)
+        try:
+            self._net = cv2.FaceDetectorYN.create(
+                "onnx", network, np.empty(0, np.uint8), (320, 320), YUNET_MIN_CONFIDENCE, YUNET_NMS_IOU, YUNET_TOP_K
+            )
+            self.propose(np.zeros((64, 64, 3), np.uint8))
+        except cv2.error:
+            raise MaskDetectionError(
+                f"{path}: is not a YuNet network or is damaged; delete it and run "
+                "`python -m mask_detection.download yunet`"
+            ) from None
+
+    def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`FaceDetector.propose`."""
+        rows = np.concatenate([self._rows_at(frame, long_side) for long_side in self._long_sides])
+        return rows[:, :4], rows[:, 4]
+
+    def _rows_at(self, frame: np.ndarray, long_side: int) -> np.ndarray:
+        """One pass over the picture at one scale: (M, 5) x1, y1, x2, y2 in pixels of the picture, confidence."""
+        height, width = frame.shape[:2]
+        scale = long_side / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        self._net.setInputSize(size)
+        _, found = self._net.detect(cv2.resize(frame, size, interpolation=interpolation))
+        if found is None:
+            return np.empty((0, 5), np.float32)
+        corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
+        back = np.array([width / size[0], height / size[1]], np.float32)
+        return np.hstack([corner * back, (corner + sides) * back, confidence])
 
 
 class HaarFaceDetector(FaceDetector):

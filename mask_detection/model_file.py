@@ -31,9 +31,9 @@ MAX_OUTPUTS = 100
 LAYERS = frozenset(
     "Activation Add Average AveragePooling2D BatchNormalization CenterCrop Concatenate Conv2D Dense DepthwiseConv2D "
     "Dropout ELU Flatten GaussianDropout GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization "
-    "InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU Permute RandomBrightness "
-    "RandomContrast RandomFlip RandomRotation RandomTranslation RandomZoom ReLU Rescaling Reshape Resizing "
-    "SeparableConv2D Softmax SpatialDropout2D Subtract UpSampling2D ZeroPadding2D".split()
+    "InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU Permute RandomContrast "
+    "RandomFlip RandomRotation RandomTranslation RandomZoom ReLU Rescaling Reshape Resizing SeparableConv2D Softmax "
+    "SpatialDropout2D Subtract UpSampling2D ZeroPadding2D".split()
 )
 MODELS = frozenset({"Functional", "Model", "Sequential"})
 PARTS_OF_LAYERS = frozenset(

@@ -16,6 +16,7 @@ from mask_detection.errors import MaskDetectionError
 from mask_detection.images import is_image_file
 
 FALLBACK_FRAME_RATE = 30.0  # frames per second, for sources that don't know their own
+TEXT_AS_VIDEO = cv2.VideoWriter.fourcc(*"ansi")  # FFmpeg plays .txt files as text typed on a screen
 
 
 class ImageFile(NamedTuple):
@@ -38,7 +39,7 @@ def find_images(inputs: Sequence[str]) -> list[ImageFile]:
         if os.path.lexists(text):  # also a name with brackets in it, which is a file and no glob
             matches = [Path(text)]
         elif glob.has_magic(text):
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute too)
         else:
             matches = [Path(text)]
         if not matches:
@@ -95,7 +96,7 @@ class VideoSource:
         if not self.is_live:
             _check_video_file(Path(source))
         self._capture = cv2.VideoCapture(int(source) if is_camera else source)
-        if not self._capture.isOpened():
+        if not self._capture.isOpened() or self._capture.get(cv2.CAP_PROP_FOURCC) == TEXT_AS_VIDEO:
             raise MaskDetectionError(_cannot_open(source, is_camera, self.is_live))
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = rate if math.isfinite(rate) and rate > 0 else FALLBACK_FRAME_RATE
