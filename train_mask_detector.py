@@ -1,53 +1,87 @@
 """Train a classifier that tells faces with a mask from faces without one.
 
 python train_mask_detector.py --dataset dataset
-python train_mask_detector.py --dataset photos more_photos --model my_model.h5 --plot my_plot.png --epochs 10
+python train_mask_detector.py --dataset photos more_photos --model my_model.h5 --fine-tune 10
+python train_mask_detector.py --dataset dataset --head flatten --image-size 128
 
 The data set is a folder with one folder of face images for each class: dataset/with_mask, dataset/without_mask. Any
-names and any number of classes will do. Exit status: 0 all done, 1 some images could not be read and the rest was used,
-2 nothing could be done, 130 interrupted.
+names and any number of classes will do, and so will sets that come split into Train, Validation and Test. Exit status:
+0 all done, 1 some images could not be read and the rest was used, 2 nothing could be done, 130 interrupted (--resume
+goes on).
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mask_detection import cli, defaults
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mask_detection.checkpoints import Curves
+    from mask_detection.dataset import Samples
+    from mask_detection.splits import Split
+
+TRAINING_OPTIONS = (
+    "epochs",
+    "fine_tune",
+    "batch_size",
+    "learning_rate",
+    "views",
+    "augmentation",
+    "patience",
+    "seed",
+)  # arguments that go as they are into mask_detection.training.TrainingOptions
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.argument_parser(__doc__)
-    add = parser.add_argument
-    add(
-        "-d",
-        "--dataset",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="one or more folders of class folders",
+    files = parser.add_argument_group("files").add_argument
+    files("-d", "--dataset", type=Path, nargs="+", required=True, metavar="DIR", help="folders of class folders")
+    files(
+        "--background", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of no face, to stay unsure of"
     )
-    add("-m", "--model", type=h5_file, default=defaults.MODEL_FILE, metavar="FILE", help="write the model here (.h5)")
-    add("-p", "--plot", type=Path, default=Path("plot.png"), metavar="FILE", help="draw loss and accuracy here")
-    add("--epochs", type=cli.positive_int, default=20, help="rounds over the training images (default: %(default)s)")
+    files("-m", "--model", type=h5_file, default=defaults.MODEL_FILE, metavar="FILE", help="write the model here (.h5)")
+    files("-p", "--plot", type=Path, metavar="FILE", help="draw the curves here (default: plot.png beside the model)")
+    files("--report", type=Path, metavar="FILE", help="write all figures here (default: report.json beside the model)")
+    files("--split-file", type=Path, metavar="FILE", help="read the split from here, or write it where there is none")
+    files("--init", type=Path, metavar="MODEL", help="start from this model's backbone instead of ImageNet's weights")
+    files("--resume", action="store_true", help="go on with a run that was killed, from its last finished epoch")
+    add = parser.add_argument_group("training").add_argument
+    add("--epochs", type=cli.positive_int, default=20, help="of the head (default: %(default)s)")
+    add(
+        "--fine-tune",
+        type=cli.count,
+        default=0,
+        metavar="EPOCHS",
+        help="then train the last blocks too (default: 0, don't)",
+    )
     add("--batch-size", type=cli.positive_int, default=32, help="images in a batch (default: %(default)s)")
     add("--learning-rate", type=float, default=1e-4, help="of the Adam optimizer (default: %(default)s)")
     add("--views", type=cli.positive_int, default=4, help="random views made of each image (default: %(default)s)")
+    add("--augmentation", choices=("street", "classic"), default="street", help="kind of views (default: %(default)s)")
+    add("--head", choices=("classic", "flatten"), default="classic", help="what lies above MobileNetV2's features")
     add("--image-size", type=image_size, default=224, help="width and height the network sees (default: %(default)s)")
     add(
-        "--validation-size",
-        type=cli.share,
-        default=0.1,
-        help="part of the images for the curves (default: %(default)s)",
+        "--patience",
+        type=cli.count,
+        default=5,
+        help="epochs without progress before it stops; 0: never (default: %(default)s)",
     )
+    add("--validation-size", type=cli.share, default=0.1, help="part of the images that guides (default: %(default)s)")
     add("--test-size", type=cli.share, default=0.2, help="part of the images for the final test (default: %(default)s)")
     add("--seed", type=int, default=42, help="the same seed gives the same split and views (default: %(default)s)")
-    add("--init", type=Path, metavar="MODEL", help="start from this model's backbone instead of ImageNet's weights")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.plot = args.plot or args.model.with_name("plot.png")
+    args.report = args.report or args.model.with_name("report.json")
+    return args
 
 
 def h5_file(text: str) -> Path:
@@ -68,43 +102,93 @@ def image_size(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    from sklearn.metrics import classification_report
-
-    from mask_detection import dataset
     from mask_detection.backend import start_tensorflow
     from mask_detection.files import check_can_write
-    from mask_detection.report import write_plot
 
-    for output in (args.model, args.plot):
+    for output in filter(None, (args.model, args.plot, args.report, args.split_file)):
         check_can_write(output)
-    samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(args.dataset))
-    split = dataset.split(samples, args.validation_size, args.test_size, args.seed)
-    print(f"{len(samples)} images of {len(samples.class_names)} classes: {', '.join(samples.class_names)}")
-    print(f"training {len(split.train)}, validation {len(split.validation)}, test {len(split.test)}")
-
     start_tensorflow()
     import keras
 
+    from mask_detection import checkpoints, dataset, training
     from mask_detection.model import build_model, save_model
-    from mask_detection.training import TrainingOptions, predict, train_head
+
+    samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(args.dataset))
+    background = dataset.list_images(args.background)
+    split, facts = make_split(args, samples)
+    arguments = repeatable_arguments(args)
+    identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
+    run_folder = checkpoints.open_run_folder(args.model, identity, args.resume)
 
     keras.utils.set_random_seed(args.seed)
-    options = TrainingOptions(args.epochs, args.batch_size, args.learning_rate, args.views, args.seed)
-    model = build_model(len(samples.class_names), args.image_size, args.init)
-    curves = train_head(model, split, options)
+    model = build_model(len(samples.class_names), args.image_size, args.head, args.init)
+    options = training.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
+    learned_from = training.Examples.of(split.train, background)
+    curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
     save_model(model, args.model, samples.class_names)
-    write_plot(args.plot, curves)
-
-    print(f"\nOn the {len(split.test)} test images, which took no part in training:")
-    answers = predict(model, split.test, args.batch_size).argmax(axis=1)
-    labels = range(len(samples.class_names))
-    print(
-        classification_report(
-            split.test.labels, answers, labels=labels, target_names=samples.class_names, digits=3, zero_division=0
-        )
-    )
-    print(f"model: {args.model}\nplot: {args.plot}")
+    facts = {"arguments": arguments, **facts}
+    write_results(args, facts, curves, split.test, training.predict(model, split.test, args.batch_size))
+    shutil.rmtree(run_folder)
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
+
+
+def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[str, Any]]:
+    """Read the split from its file or make one without leaks; print and return what is to be known of it."""
+    from mask_detection import near_copies, splits
+
+    facts: dict[str, Any] = {}
+    if args.split_file and args.split_file.exists():
+        split = splits.read_split(args.split_file, samples)
+    else:
+        groups = near_copies.find_groups(samples.paths)
+        facts = splits.count_copies(groups)
+        print(f"{facts['images_with_copies']} images are copies or near copies, in {facts['groups_of_copies']} groups")
+        contradictory = splits.mark_contradictions(samples)
+        facts["left_out_under_two_classes"] = int(contradictory.sum())
+        samples, groups = samples.select(~contradictory), groups[~contradictory]
+        split = splits.split(samples, groups, args.validation_size, args.test_size, args.seed)
+        if args.split_file:
+            splits.write_split(args.split_file, split)
+    facts["images"] = {part: samples.class_counts for part, samples in split.parts().items()}
+    facts["dataset_fingerprint"] = splits.fingerprint(split)
+    for part, counts in facts["images"].items():
+        print(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return split, facts
+
+
+def repeatable_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that decide what comes out, as JSON knows them."""
+    outputs = {"model", "plot", "report", "split_file", "resume"}
+    return {name: _plain(value) for name, value in vars(args).items() if name not in outputs}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_results(
+    args: argparse.Namespace,
+    facts: dict[str, Any],
+    curves: dict[str, Curves],
+    test: Samples,
+    probabilities: np.ndarray,
+) -> None:
+    """Print the report on the test part; write it, the plot and the contact sheet of mistakes."""
+    from mask_detection import report
+
+    answers = probabilities.argmax(axis=1)
+    print(f"\nOn the {len(test)} test images, which took no part in training:")
+    print(report.classification_text(test, answers))
+    figures = report.classification_figures(test, answers)
+    report.write_report(args.report, {**facts, "test": figures, "curves": curves})
+    report.write_plot(args.plot, curves, test, answers)
+    mistakes = args.report.with_name(f"{args.report.stem}_mistakes.png")
+    n_mistakes = report.write_mistakes(mistakes, test, probabilities)
+    print(f"model: {args.model}\nplot: {args.plot}\nreport: {args.report}")
+    if n_mistakes:
+        print(f"the {n_mistakes} mistakes: {mistakes}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mask_detection.backend import compiled
 from mask_detection.defaults import MODEL_FILE
 from mask_detection.errors import MaskDetectionError
 from mask_detection.preprocessing import classifier_input
@@ -31,13 +32,9 @@ class MaskClassifier:
     """
 
     def __init__(self, model: keras.Model, class_names: tuple[str, ...], input_size: int) -> None:
-        import tensorflow as tf
-
         self.class_names = class_names
         self.input_size = input_size
-        # A compiled function costs a fraction of model.predict's overhead; the open first axis keeps it at one trace.
-        signature = tf.TensorSpec((None, input_size, input_size, 3), tf.float32)
-        self._predict = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
+        self._predict = compiled(model)
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Classify face crops.
@@ -49,7 +46,7 @@ class MaskClassifier:
             (N, n_classes) float32 probabilities.
         """
         batches = [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
-        answers = [self._predict(classifier_input(batch, self.input_size)).numpy() for batch in batches]
+        answers = [self._predict(classifier_input(batch, self.input_size)) for batch in batches]
         return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *answers])
 
 

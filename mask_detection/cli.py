@@ -33,6 +33,7 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         _quieten_libraries()
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding lacks
         _log_to_standard_error()
         try:
             return main(argv)
@@ -58,6 +59,12 @@ def argument_parser(script_docstring: str | None) -> argparse.ArgumentParser:
 
 def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what both detection scripts understand."""
+    add_stage_arguments(parser)
+    parser.add_argument("--no-display", action="store_true", help="open no window")
+
+
+def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which face detector and which classifier :func:`load_stages` loads."""
     parser.add_argument(
         "-f",
         "--face",
@@ -70,7 +77,14 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector",
         choices=defaults.DETECTORS,
         default="auto",
-        help="face detector; auto takes the Caffe SSD where its files are, otherwise Haar (default: auto)",
+        help="face detector; auto takes the first of the others whose files are there (default: auto)",
+    )
+    parser.add_argument(
+        "--detect-size",
+        type=positive_int,
+        metavar="PIXELS",
+        help="scale a picture's longer side to this for the face detector: larger finds smaller faces and takes longer "
+        "(default: the detector's own choice)",
     )
     parser.add_argument(
         "-m",
@@ -94,7 +108,6 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="0..1",
         help="leave out faces that the detector is less sure of (default: %(default)s)",
     )
-    parser.add_argument("--no-display", action="store_true", help="open no window")
 
 
 def share(text: str) -> float:
@@ -113,12 +126,20 @@ def positive_int(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """An argument's whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return value
+
+
 def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, MaskClassifier]:
-    """Load the face detector and the classifier that ``add_detection_arguments`` asked for."""
+    """Load the face detector and the classifier that ``add_stage_arguments`` asked for."""
     from mask_detection.classifier import load_classifier
     from mask_detection.faces import load_face_detector
 
-    face_detector = load_face_detector(args.detector, args.face, args.confidence)
+    face_detector = load_face_detector(args.detector, args.face, args.confidence, args.detect_size)
     return face_detector, load_classifier(args.model, args.classes)
 
 

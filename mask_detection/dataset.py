@@ -1,30 +1,35 @@
-"""From class folders to batches: scan, split, and a tf.data pipeline that reads images as they are needed."""
+"""Class folders as a list of labelled images, in any of the usual layouts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from mask_detection.errors import MaskDetectionError
 from mask_detection.images import is_image_file, read_image
-from mask_detection.preprocessing import classifier_input, resize
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 
-View = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (H, W, 3) uint8 -> the same
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
-MAX_FOLDS = 20  # splits are made of whole folds: sizes are right to 1/20
+# How public data sets spell the folders of a ready-made split, in small letters.
+PART_OF_FOLDER = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
 MIN_IMAGES_A_CLASS = 3  # one for each of training, validation and test
 
 
@@ -36,63 +41,114 @@ class Samples:
         paths: N image files.
         labels: (N,) int, index into ``class_names``.
         class_names: the names of the class folders, sorted.
+        parts: (N,) str, the part of a ready-made split that each image belongs to, empty where there is none.
+        root: the folder that holds them all, from which :attr:`names` count.
     """
 
     paths: tuple[Path, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    parts: np.ndarray
+    root: Path
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def select(self, indices: np.ndarray) -> Samples:
-        """The samples at some indices, in that order."""
-        return Samples(tuple(self.paths[i] for i in indices), self.labels[indices], self.class_names)
+        """The samples at some indices or where a mask is True, in that order."""
+        order = np.arange(len(self))[indices]
+        return replace(
+            self, paths=tuple(self.paths[i] for i in order), labels=self.labels[order], parts=self.parts[order]
+        )
 
+    @property
+    def names(self) -> list[str]:
+        """The images' paths from ``root`` on, the same on every machine."""
+        return [path.absolute().relative_to(self.root).as_posix() for path in self.paths]
 
-@dataclass(frozen=True)
-class Split:
-    """The three parts of a data set."""
-
-    train: Samples
-    validation: Samples
-    test: Samples
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """How many images each class has."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
 
 
 def scan(folders: Sequence[Path]) -> Samples:
-    """List the images of one or more data sets that hold a folder for each class.
+    """List the images of one or more data sets.
+
+    Each is ``DIR/<class>/…`` or comes split, ``DIR/Train/<class>/…`` and so on in the spellings of
+    ``PART_OF_FOLDER``. Class folders are searched to the bottom; names that start with a dot are skipped.
 
     Raises:
-        MaskDetectionError: a folder is missing, there are fewer than two classes, or a class has too few images.
+        MaskDetectionError: a folder is missing, there are fewer than two classes, two that differ only in case, or a
+            class has too few images.
     """
-    paths_of_class: dict[str, list[Path]] = {}
+    found: dict[str, list[tuple[Path, str]]] = {}
     for folder in folders:
         if not folder.is_dir():
             raise MaskDetectionError(f"{folder}: there is no such folder; name one that holds a folder for each class")
-        for class_folder in _visible(folder):
-            if class_folder.is_dir():
-                images = [path for path in _visible(class_folder) if path.is_file() and is_image_file(path)]
-                paths_of_class.setdefault(class_folder.name, []).extend(images)
-    _check_classes(folders, paths_of_class)
-    class_names = tuple(sorted(paths_of_class))
-    paths = [path for name in class_names for path in paths_of_class[name]]
-    labels = np.repeat(np.arange(len(class_names)), [len(paths_of_class[name]) for name in class_names])
-    return Samples(tuple(paths), labels, class_names)
+        for part, class_folder in _class_folders(folder):
+            images = [(path, part) for path in sorted(class_folder.rglob("*")) if _is_visible_image(path, class_folder)]
+            found.setdefault(class_folder.name, []).extend(images)
+    _check_classes(folders, {name: len(images) for name, images in found.items()})
+    class_names = tuple(sorted(found))
+    paths, parts = zip(*(image for name in class_names for image in found[name]), strict=True)
+    labels = np.repeat(np.arange(len(class_names)), [len(found[name]) for name in class_names])
+    root = Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    return Samples(paths, labels, class_names, np.array(parts, dtype="<U10"), root)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def list_images(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """All images below some folders, whatever they show.
+
+    Raises:
+        MaskDetectionError: a folder is missing or holds no image.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        images = [path for path in sorted(folder.rglob("*")) if _is_visible_image(path, folder)]
+        if not images:
+            raise MaskDetectionError(f"{folder}: holds no images; name a folder that does")
+        found += images
+    return tuple(found)
 
 
-def _check_classes(folders: Sequence[Path], paths_of_class: dict[str, list[Path]]) -> None:
+def _class_folders(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Each class folder with the part of the ready-made split that it belongs to."""
+    below = _visible_folders(folder)
+    parts = [PART_OF_FOLDER.get(path.name.lower(), "") for path in below]
+    if TRAIN not in parts:
+        yield from (("", path) for path in below)
+        return
+    for part, path in zip(parts, below, strict=True):
+        if part:
+            yield from ((part, class_folder) for class_folder in _visible_folders(path))
+        else:
+            logger.warning("%s: stands beside the folders of a ready-made split; left out", path)
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_visible_image(path: Path, below: Path) -> bool:
+    hidden = any(name.startswith(".") for name in path.relative_to(below).parts)
+    return not hidden and path.is_file() and is_image_file(path)
+
+
+def _check_classes(folders: Sequence[Path], counts: dict[str, int]) -> None:
     where = ", ".join(map(str, folders))
-    if len(paths_of_class) < 2:
-        found = f"only the class folder {next(iter(paths_of_class))}" if paths_of_class else "no class folders"
-        raise MaskDetectionError(f"{where}: holds {found}; two are needed, such as with_mask and without_mask")
-    for name, paths in paths_of_class.items():
-        if len(paths) < MIN_IMAGES_A_CLASS:
+    if len(counts) < 2:
+        has = f"only the class folder {next(iter(counts))}" if counts else "no class folders"
+        raise MaskDetectionError(f"{where}: holds {has}; two are needed, such as with_mask and without_mask")
+    by_lower_case: dict[str, str] = {}
+    for name, count in counts.items():
+        if other := by_lower_case.get(name.lower()):
+            raise MaskDetectionError(f"{where}: the classes {other} and {name} differ only in case; give them one name")
+        by_lower_case[name.lower()] = name
+        if count < MIN_IMAGES_A_CLASS:
             raise MaskDetectionError(
-                f"{where}: the class {name} has {len(paths)} images; give each class {MIN_IMAGES_A_CLASS} or more"
+                f"{where}: the class {name} has {count} images; give each class {MIN_IMAGES_A_CLASS} or more"
             )
 
 
@@ -109,9 +165,9 @@ def leave_out_unreadable(samples: Samples) -> tuple[Samples, int]:
         checks = pool.map(_is_readable, samples.paths)
         progress = tqdm(checks, "checking images", len(samples), unit="image", disable=None, leave=False)
         readable = np.fromiter(progress, bool, len(samples))
-    kept = samples.select(np.flatnonzero(readable))
-    for label, name in enumerate(samples.class_names):
-        if (count := np.count_nonzero(kept.labels == label)) < MIN_IMAGES_A_CLASS:
+    kept = samples.select(readable)
+    for name, count in kept.class_counts.items():
+        if count < MIN_IMAGES_A_CLASS:
             raise MaskDetectionError(f"{name}: only {count} of this class's images can be read; add more")
     return kept, len(samples) - len(kept)
 
@@ -123,62 +179,3 @@ def _is_readable(path: Path) -> bool:
         logger.error("error: %s; left out", error)
         return False
     return True
-
-
-def split(samples: Samples, validation_size: float, test_size: float, seed: int) -> Split:
-    """Split at random into training, validation and test, each with the classes in their proportions.
-
-    Args:
-        samples: all samples.
-        validation_size: part of all samples, 0..1.
-        test_size: likewise.
-        seed: the same seed gives the same split.
-    """
-    n_folds = int(min(MAX_FOLDS, np.bincount(samples.labels).min()))
-    n_test = max(1, round(test_size * n_folds))
-    n_validation = max(1, round(validation_size * n_folds))
-    n_validation = min(n_validation, n_folds - n_test - 1)
-
-    folder = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    groups = np.arange(len(samples))
-    folds = [held_out for _, held_out in folder.split(groups, samples.labels, groups)]
-    parts = folds[:n_test], folds[n_test : n_test + n_validation], folds[n_test + n_validation :]
-    test, validation, train = (samples.select(np.sort(np.concatenate(part))) for part in parts)
-    return Split(train, validation, test)
-
-
-def batches(
-    samples: Samples, input_size: int, batch_size: int, view: View | None = None, seed: int = 0, shuffle: bool = False
-) -> tf.data.Dataset:
-    """Read images as they are needed, several at a time, and make batches for the classifier.
-
-    Args:
-        samples: the images.
-        input_size: width and height of the batches in pixels.
-        batch_size: images in a batch.
-        view: a random change to each image, new in each epoch.
-        seed: of the views and of the order.
-        shuffle: whether the order is random, new in each epoch.
-
-    Returns:
-        A data set of ((n, input_size, input_size, 3) float32 RGB in -1..1, (n,) int32 labels), n <= batch_size.
-    """
-    import tensorflow as tf
-
-    def load(index: np.ndarray, view_seed: np.ndarray) -> np.ndarray:
-        image = resize(read_image(samples.paths[index]), input_size)
-        if view:
-            image = view(image, np.random.default_rng(view_seed))
-        return classifier_input([image], input_size)[0]
-
-    def example(index: tf.Tensor, view_seed: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.numpy_function(load, [index, view_seed], tf.float32, stateful=False)
-        return tf.ensure_shape(image, (input_size, input_size, 3)), label
-
-    order = tf.data.Dataset.from_tensor_slices((np.arange(len(samples)), samples.labels.astype(np.int32)))
-    if shuffle:
-        order = order.shuffle(len(samples), seed=seed, reshuffle_each_iteration=True)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    numbered = tf.data.Dataset.zip(order, seeds).map(lambda item, view_seed: (item[0], view_seed, item[1]))
-    loaded = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return loaded.batch(batch_size).prefetch(tf.data.AUTOTUNE)

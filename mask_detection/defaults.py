@@ -8,5 +8,5 @@ DATASET_FOLDER = PROJECT_FOLDER / "dataset"
 FACE_FOLDER = PROJECT_FOLDER / "face_detector"
 MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
 
-DETECTORS = ("auto", "caffe", "haar")
+DETECTORS = ("auto", "caffe", "yunet", "haar")
 CONFIDENCE = 0.5  # of a face, 0..1: what is less sure is left out

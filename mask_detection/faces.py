@@ -19,15 +19,17 @@ logger = logging.getLogger(__name__)
 MIN_SHARE_INSIDE = 0.5  # of a box's area; the Caffe SSD puts ghost boxes beside close-ups
 NMS_IOU = 0.4  # boxes that overlap more are one face
 
-CAFFE_INPUT_SIZE = 300
+CAFFE_DETECT_SIZE = 400  # pixels of the picture's longer side; the network was trained on 300 x 300
+CAFFE_MIN_SIDE = 64  # pixels, below which its layers shrink to nothing
 CAFFE_MEAN_BGR = (
     104.0,
     177.0,
     123.0,
 )  # the training images' mean, from the model's origin (face_detector/README.md)
 
-YUNET_DETECT_SIZE = 640  # pixels
-YUNET_COARSE_DIVISOR = 4
+YUNET_FILES = "face_detection_yunet_*.onnx"
+YUNET_DETECT_SIZE = 960  # pixels of the picture's longer side
+YUNET_COARSE_DIVISOR = 3
 YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of use here
 YUNET_NMS_IOU = 0.9  # its own weeding out does next to nothing: `keep_faces` does it for all passes at once
 YUNET_TOP_K = 5000
@@ -101,22 +103,27 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 class CaffeFaceDetector(FaceDetector):
     """OpenCV's res10 SSD, the face detector of the classic recipe."""
 
-    name = "Caffe SSD (res10, 300 x 300)"
-
-    def __init__(self, folder: Path, confidence: float = CONFIDENCE) -> None:
+    def __init__(self, folder: Path, confidence: float = CONFIDENCE, detect_size: int = CAFFE_DETECT_SIZE) -> None:
         """Load ``deploy.prototxt`` and the one ``*.caffemodel`` from a folder.
+
+        Args:
+            folder: where they lie.
+            confidence: faces below it are left out.
+            detect_size: what the picture's longer side is scaled to for the network, in pixels.
 
         Raises:
             MaskDetectionError: one of the two is missing or damaged.
         """
         super().__init__(confidence)
+        self.name = f"Caffe SSD (res10, {detect_size} px)"
+        self._detect_size = detect_size
         prototxt, caffemodel = find_caffe_files(folder)
         try:
             self._net = cv2.dnn.readNetFromCaffe(
                 np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
                 np.frombuffer(read_whole(caffemodel, "Caffe weights"), np.uint8),
             )
-            self.propose(np.zeros((CAFFE_INPUT_SIZE, CAFFE_INPUT_SIZE, 3), np.uint8))
+            self.propose(np.zeros((64, 64, 3), np.uint8))
         except (cv2.error, IndexError, ValueError):
             raise MaskDetectionError(
                 f"{caffemodel}: does not fit {prototxt.name} or is damaged; delete both and run "
@@ -125,10 +132,11 @@ class CaffeFaceDetector(FaceDetector):
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""
-        size = (CAFFE_INPUT_SIZE, CAFFE_INPUT_SIZE)
+        height, width = frame.shape[:2]
+        scale = self._detect_size / max(height, width)
+        size = max(CAFFE_MIN_SIDE, round(width * scale)), max(CAFFE_MIN_SIDE, round(height * scale))
         self._net.setInput(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
         rows = self._net.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
-        height, width = frame.shape[:2]
         return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
 
 
@@ -202,37 +210,53 @@ class HaarFaceDetector(FaceDetector):
         return boxes, 1.0 / (1.0 + np.exp(-np.asarray(stage_sums, float).ravel()))
 
 
-def load_face_detector(kind: str = "auto", folder: Path = FACE_FOLDER, confidence: float = CONFIDENCE) -> FaceDetector:
+def load_face_detector(
+    kind: str = "auto", folder: Path = FACE_FOLDER, confidence: float = CONFIDENCE, detect_size: int | None = None
+) -> FaceDetector:
     """Load a face detector and say in one log line which one it is.
 
     Args:
-        kind: ``caffe``, ``haar`` or ``auto``: the Caffe SSD where its files lie in ``folder``, otherwise Haar.
-            ``auto`` never touches the network; ``caffe`` fetches missing files into the default folder.
-        folder: where the Caffe SSD's files lie. One that is not the default is used as it is.
+        kind: ``caffe``, ``yunet``, ``haar`` or ``auto``: the first of them whose files lie in ``folder``. ``auto``
+            never touches the network; ``caffe`` and ``yunet`` fetch missing files into the default folder.
+        folder: where the detectors' files lie. One that is not the default is used as it is.
         confidence: faces below it are left out, 0..1.
+        detect_size: what the picture's longer side is scaled to for the network, in pixels; None is each detector's
+            own choice. Haar works on the picture as it is.
 
     Raises:
-        MaskDetectionError: its files are missing, damaged or cannot be fetched.
+        MaskDetectionError: the files are missing, damaged or cannot be fetched.
     """
-    if kind == "caffe" and folder.resolve() == FACE_FOLDER:
-        for remote_file in weights.CAFFE:
-            if not (folder / remote_file.name).exists():
-                weights.fetch(remote_file, folder)
-    if folder != FACE_FOLDER and not folder.is_dir():
-        raise MaskDetectionError(f"{folder}: there is no such folder; name the one that holds the face detector")
-
-    if kind == "haar" or (
-        kind == "auto" and not any(folder.glob("*.caffemodel")) and not any(folder.glob("*.prototxt"))
-    ):
-        detector: FaceDetector = HaarFaceDetector(confidence)
+    is_default = folder.resolve() == FACE_FOLDER
+    if not is_default and not folder.is_dir():
+        raise MaskDetectionError(f"{folder}: there is no such folder; name the one with the face detector's files")
+    chosen = _first_at_hand(folder) if kind == "auto" else kind
+    if is_default and kind in weights.KITS:
+        _fetch_missing(kind, folder)
+    if chosen == "caffe":
+        detector: FaceDetector = CaffeFaceDetector(folder, confidence, detect_size or CAFFE_DETECT_SIZE)
+    elif chosen == "yunet":
+        detector = YuNetFaceDetector(folder, confidence, detect_size or YUNET_DETECT_SIZE)
     else:
-        detector = CaffeFaceDetector(folder, confidence)
+        detector = HaarFaceDetector(confidence)
     logger.info("face detector: %s", detector.name)
-    if kind == "auto" and isinstance(detector, HaarFaceDetector):
+    if kind == "auto" and chosen == "haar":
         logger.warning(
             "it misses most masked faces; run `python -m mask_detection.download caffe` once to get the Caffe SSD"
         )
     return detector
+
+
+def _first_at_hand(folder: Path) -> str:
+    if any(folder.glob("*.caffemodel")) or any(folder.glob("*.prototxt")):
+        return "caffe"
+    return "yunet" if any(folder.glob(YUNET_FILES)) else "haar"
+
+
+def _fetch_missing(kind: str, folder: Path) -> None:
+    patterns = {"caffe": ("*.prototxt", "*.caffemodel"), "yunet": (YUNET_FILES,)}[kind]
+    for remote_file, pattern in zip(weights.KITS[kind], patterns, strict=True):
+        if not any(folder.glob(pattern)):
+            weights.fetch(remote_file, folder)
 
 
 def find_caffe_files(folder: Path) -> tuple[Path, Path]:
@@ -242,10 +266,7 @@ def find_caffe_files(folder: Path) -> tuple[Path, Path]:
         MaskDetectionError: there is not exactly one of each.
     """
     found = []
-    for pattern, what in (
-        ("*.prototxt", "the network's description"),
-        ("*.caffemodel", "the network's weights"),
-    ):
+    for pattern, what in (("*.prototxt", "the network's description"), ("*.caffemodel", "the network's weights")):
         files = sorted(folder.glob(pattern))
         if len(files) != 1:
             raise MaskDetectionError(
@@ -254,3 +275,20 @@ def find_caffe_files(folder: Path) -> tuple[Path, Path]:
             )
         found.append(files[0])
     return found[0], found[1]
+
+
+def find_yunet_file(folder: Path) -> Path:
+    """Return the newest YuNet network, by the date in its name.
+
+    Raises:
+        MaskDetectionError: there is none.
+    """
+    months = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+
+    def year_and_month(path: Path) -> tuple[str, int]:
+        date = path.stem.removeprefix("face_detection_yunet_")[:7]  # such as 2023mar
+        return date[:4], months.index(date[4:]) if date[4:] in months else -1
+
+    if not (files := list(folder.glob(YUNET_FILES))):
+        raise MaskDetectionError(f"{folder}: holds no {YUNET_FILES}; run `python -m mask_detection.download yunet`")
+    return max(files, key=year_and_month)

@@ -13,6 +13,7 @@ from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole, written_whole
 
 MAX_PIXELS = 200_000_000  # 200 megapixels are 600 MB as BGR
+NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
 
 IMAGE_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
@@ -33,30 +34,36 @@ def read_image(path: Path) -> np.ndarray:
     data = read_whole(path, "an image")
     if _announced_pixels(data) > MAX_PIXELS:
         raise MaskDetectionError(f"{path}: has more than {MAX_PIXELS // 1_000_000} megapixels; scale it down")
-    image = _decode_with_opencv(data)
-    if image is None:
-        image = _decode_with_pillow(data)
-    if image is None:
-        raise MaskDetectionError(f"{path}: is not an image or is damaged; open it in a viewer and save it again")
-    return image
+    decoders = [_decode_with_opencv, _decode_with_pillow]
+    if data[8:12] == b"WEBP" or data[4:10] == b"ftypav":
+        decoders.reverse()  # OpenCV 4.12 leaves WebP as the camera held it, 4.14 still AVIF
+    for decode in decoders:
+        image = decode(data)
+        if image is not None:
+            return image
+    raise MaskDetectionError(f"{path}: is not an image or is damaged; open it in a viewer and save it again")
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) BGR uint8 in the format that the file's suffix names.
 
     Raises:
-        MaskDetectionError: OpenCV writes no such format, or the place cannot be written.
+        MaskDetectionError: OpenCV writes no such format or none of this size, or the place cannot be written.
     """
     if not can_write_format(path):
         raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix or 'such'} images; use .jpg or .png")
-    _, data = cv2.imencode(path.suffix, image)
+    encoded, data = cv2.imencode(path.suffix, image)
+    if not encoded:
+        height, width = image.shape[:2]
+        raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix} of {width} x {height} pixels; use .png")
     with written_whole(path) as part:
         part.write_bytes(data.tobytes())
 
 
 def can_write_format(path: Path) -> bool:
-    """Tell whether OpenCV writes images of the kind that the file's suffix names."""
-    return bool(path.suffix) and cv2.haveImageWriter(f"image{path.suffix}")
+    """Tell whether OpenCV writes colour images of the kind that the file's suffix names."""
+    suffix = path.suffix.lower()
+    return bool(suffix) and suffix not in NOT_FOR_COLOR and cv2.haveImageWriter(f"image{suffix}")
 
 
 def is_image_file(path: Path) -> bool:

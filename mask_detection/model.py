@@ -12,23 +12,33 @@ import h5py
 from mask_detection.backend import start_tensorflow
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import written_whole
+from mask_detection.model_file import load_keras_model, make_portable
 from mask_detection.preprocessing import PREPROCESSING
 
 if TYPE_CHECKING:
     import keras
 
 IMAGENET_SIZE = 224  # pixels; its weights serve every input size
-HEAD_INPUT = "flatten"  # the layer that ends the part which stays frozen at first
+
+# The layers at whose output training cuts the network into a frozen part and one that learns.
+HEAD_INPUT = "flatten"
+FINE_TUNE_INPUT = "block_12_add"
+
+HEADS = ("classic", "flatten")
 
 
-def build_model(n_classes: int, input_size: int, backbone_from: Path | None = None) -> keras.Model:
-    """MobileNetV2 under the classic head.
+def build_model(
+    n_classes: int, input_size: int, head: str = "classic", backbone_from: Path | None = None
+) -> keras.Model:
+    """MobileNetV2 under a head that tells the classes apart.
 
     The input is (N, input_size, input_size, 3) float32 RGB in -1..1, the output (N, n_classes) probabilities.
 
     Args:
         n_classes: how many classes to tell apart.
         input_size: in pixels, 32 or more.
+        head: ``classic`` (average pooling, 128 hidden units, dropout) or ``flatten`` (a softmax layer alone), the two
+            that public recipes use.
         backbone_from: a model made by this function whose backbone's weights to start from, instead of ImageNet's.
 
     Raises:
@@ -41,11 +51,13 @@ def build_model(n_classes: int, input_size: int, backbone_from: Path | None = No
         weights=None, include_top=False, input_shape=(input_size, input_size, 3), name="mobilenet_v2"
     )
     backbone.set_weights(_weights_of(backbone_from) if backbone_from else _imagenet_weights())
-    pool_size = min(7, backbone.output.shape[1])
-    x = keras.layers.AveragePooling2D(pool_size, name="pool")(backbone.output)
+    x = backbone.output
+    if head == "classic":
+        x = keras.layers.AveragePooling2D(min(7, x.shape[1]), name="pool")(x)
     x = keras.layers.Flatten(name=HEAD_INPUT)(x)
-    x = keras.layers.Dense(128, activation="relu", name="hidden")(x)
-    x = keras.layers.Dropout(0.5, name="dropout")(x)
+    if head == "classic":
+        x = keras.layers.Dense(128, activation="relu", name="hidden")(x)
+        x = keras.layers.Dropout(0.5, name="dropout")(x)
     x = keras.layers.Dense(n_classes, activation="softmax", name="probabilities")(x)
     return keras.Model(backbone.input, x, name="mask_detector")
 
@@ -65,8 +77,6 @@ def _imagenet_weights() -> list:
 
 def _weights_of(path: Path) -> list:
     """The backbone's weights from a model file, in the order of MobileNetV2's layers."""
-    from mask_detection.model_file import load_keras_model
-
     model, _ = load_keras_model(path)
     names = [layer.name for layer in model.layers]
     if "out_relu" not in names:
@@ -89,6 +99,7 @@ def save_model(model: keras.Model, path: Path, class_names: Sequence[str]) -> No
     with written_whole(path) as part:
         keras.saving.save_model(model, part, include_optimizer=False)
         with h5py.File(part, "r+") as file:
+            file.attrs["model_config"] = json.dumps(make_portable(json.loads(file.attrs["model_config"])))
             file.attrs["class_names"] = json.dumps(list(class_names))
             file.attrs["input_size"] = model.input_shape[1]
             file.attrs["preprocessing"] = PREPROCESSING

@@ -6,10 +6,11 @@ file brings along; so only the kinds listed here are ever built.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 ZIP_START = b"PK\x03\x04"
 MAX_OUTPUTS = 100
+NEUTRAL = (None, False, 1, [], {})  # values of an argument that change nothing
 
 LAYERS = frozenset(
     "Activation Add Average AveragePooling2D BatchNormalization CenterCrop Concatenate Conv2D Dense DepthwiseConv2D "
@@ -36,11 +38,7 @@ LAYERS = frozenset(
     "SpatialDropout2D Subtract UpSampling2D ZeroPadding2D".split()
 )
 MODELS = frozenset({"Functional", "Model", "Sequential"})
-PARTS_OF_LAYERS = frozenset(
-    "Constant DTypePolicy GlorotNormal GlorotUniform HeNormal HeUniform L1 L1L2 L2 LecunNormal LecunUniform MaxNorm "
-    "NonNeg Ones OrthogonalInitializer Policy RandomNormal RandomUniform SeedGenerator TruncatedNormal UnitNorm "
-    "VarianceScaling Zeros __keras_tensor__".split()
-)
+DESCRIPTIONS = frozenset({"DTypePolicy", "Policy", "__keras_tensor__"})
 ACTIVATIONS = frozenset(
     "elu gelu hard_sigmoid leaky_relu linear relu relu6 selu sigmoid silu softmax softplus softsign swish tanh".split()
 )
@@ -71,10 +69,11 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
         with h5py.File(path) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
         config = json.loads(attributes["model_config"])
-    except (OSError, KeyError, ValueError, RuntimeError):
+        nodes = [_without_training_parts(node) for node in _walk(config)]
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, RecursionError):
         raise MaskDetectionError(f"{path}: is not a whole Keras model; get the file again or train a new one") from None
-    _refuse_unknown_parts(path, config)
-    model = _build(path, config)
+    _refuse_unknown_parts(path, nodes)
+    model = _build(path, config, nodes)
     return model, _describe(path, model, attributes)
 
 
@@ -95,19 +94,8 @@ def _plain(attribute: Any) -> Any:
     return attribute.decode() if isinstance(attribute, bytes) else attribute
 
 
-def _refuse_unknown_parts(path: Path, config: Any) -> None:
-    for node in _walk(config):
-        name, module = node.get("class_name"), node.get("module")
-        known = name in LAYERS | MODELS | PARTS_OF_LAYERS or (name == "function" and node.get("config") in ACTIVATIONS)
-        from_keras = module is None or module == "builtins" or str(module).startswith("keras")
-        if name is not None and not (known and from_keras):
-            raise MaskDetectionError(
-                f"{path}: holds a part of the kind {name}, which could run code from the file; "
-                "only plain Keras layers are loaded"
-            )
-
-
 def _walk(node: Any) -> Iterator[dict[str, Any]]:
+    """All dictionaries of a model's description, outer ones first."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
@@ -117,18 +105,69 @@ def _walk(node: Any) -> Iterator[dict[str, Any]]:
             yield from _walk(value)
 
 
-def _build(path: Path, config: Any) -> keras.Model:
-    """Let Keras load a copy that has the suffix it insists on, and a description without what it has dropped."""
+def _without_training_parts(node: dict[str, Any]) -> dict[str, Any]:
+    for key in [key for key in node if key.endswith(("_initializer", "_regularizer", "_constraint"))]:
+        del node[key]
+    return node
+
+
+def _fit_to_this_keras(node: dict[str, Any]) -> None:
+    """Change what another release wrote into what the installed one reads, in place; the answers stay the same."""
+    kind, config = node.get("class_name"), node.get("config")
+    if kind in MODELS:
+        _unnest(config)
+    if kind not in LAYERS:
+        return
+    if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
+        [config["axis"]] = config["axis"]
+    known = _arguments_of(kind).keys() | {"name", "trainable", "dtype", "batch_shape", "batch_input_shape"}
+    for key in config.keys() - known:
+        if config[key] in NEUTRAL:  # such as the groups of Keras 2's DepthwiseConv2D, always 1
+            del config[key]
+
+
+def _arguments_of(layer: str) -> Mapping[str, inspect.Parameter]:
+    import keras
+
+    return inspect.signature(getattr(keras.layers, layer).__init__).parameters
+
+
+def _unnest(config: dict[str, Any]) -> None:
+    """Keras 2 wrote the ends of a model within a model as lists of one, and counted its calls from 1."""
+    for ends in ("input_layers", "output_layers"):
+        if len(config.get(ends, [])) == 1:
+            [config[ends]] = config[ends]
+    nested = {layer["config"]["name"] for layer in config["layers"] if layer["class_name"] in MODELS}
+    for layer in config["layers"]:
+        for call in layer.get("inbound_nodes", []):
+            for source in call if isinstance(call, list) else []:
+                source[1] -= source[0] in nested
+
+
+def _refuse_unknown_parts(path: Path, nodes: Sequence[dict[str, Any]]) -> None:
+    for node in nodes:
+        if (name := node.get("class_name")) is None:
+            continue
+        known = name in LAYERS | MODELS | DESCRIPTIONS or (name == "function" and node.get("config") in ACTIVATIONS)
+        module = node.get("module")
+        if not known or not (module is None or module == "builtins" or str(module).split(".")[0] == "keras"):
+            raise MaskDetectionError(
+                f"{path}: holds a part of the kind {name}, which could run code from the file; "
+                "only plain Keras layers are loaded"
+            )
+
+
+def _build(path: Path, config: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> keras.Model:
+    """Let Keras load a copy that has the suffix it insists on and the description that it reads."""
     start_tensorflow()
     import keras
 
-    for node in _walk(config):
-        if node.get("class_name") == "DepthwiseConv2D":
-            node["config"].pop("groups", None)  # Keras 2 wrote it, always 1; Keras 3 refuses it
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "model.h5")
         shutil.copyfile(path, copy)
         try:
+            for node in nodes:
+                _fit_to_this_keras(node)
             with h5py.File(copy, "r+") as file:
                 file.attrs["model_config"] = json.dumps(config)
             return keras.models.load_model(copy, compile=False)
@@ -137,6 +176,21 @@ def _build(path: Path, config: Any) -> keras.Model:
             raise MaskDetectionError(
                 f"{path}: Keras cannot load this model ({reason}); get the file again or train a new one"
             ) from None
+
+
+def make_portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a description what only newer releases know: arguments that say no more than their default.
+
+    Args:
+        config: the ``model_config`` of an HDF5 model that the installed Keras wrote; changed in place.
+    """
+    for node in _walk(config):
+        _without_training_parts(node)
+        if (kind := node.get("class_name")) in LAYERS:
+            defaults = {name: argument.default for name, argument in _arguments_of(kind).items()}
+            for key in [key for key, value in node["config"].items() if key in defaults and value == defaults[key]]:
+                del node["config"][key]
+    return config
 
 
 def _describe(path: Path, model: keras.Model, attributes: dict[str, Any]) -> ModelInfo:

@@ -1,0 +1,99 @@
+"""What a training run leaves on disk while it lasts, so that a run that was killed can go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mask_detection.errors import MaskDetectionError
+from mask_detection.files import make_folder, read_whole, written_whole
+
+if TYPE_CHECKING:
+    import keras
+
+Curves = dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: a value an epoch
+
+
+def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) -> Path:
+    """Return the folder in which a run keeps its state, beside the model that it makes.
+
+    Args:
+        model_path: where the model will be written; the folder is ``NAME.training``.
+        identity: what makes it the same run: arguments and data set, as JSON knows them.
+        resume: whether to go on with what the folder holds; otherwise it is emptied.
+
+    Raises:
+        MaskDetectionError: there is nothing to resume, or it was another run.
+    """
+    folder = model_path.with_suffix(".training")
+    record = folder / "run.json"
+    if resume:
+        if not record.exists():
+            raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
+        if json.loads(read_whole(record, "a run's record")) != json.loads(json.dumps(identity)):
+            raise MaskDetectionError(
+                f"{folder}: was started with other arguments or on other images; repeat those, or leave --resume away"
+            )
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    with written_whole(record) as part:
+        part.write_text(json.dumps(identity))
+    return folder
+
+
+class PhaseCheckpoint:
+    """The curves of one training phase, its last weights and its best ones, on disk after every epoch.
+
+    Attributes:
+        curves: a value an epoch for each quantity.
+    """
+
+    def __init__(self, folder: Path, phase: str) -> None:
+        """Find what an interrupted run left, if anything."""
+        self._folder = folder
+        self._phase = phase
+        self._record = folder / f"{phase}.json"
+        self.curves: Curves = {}
+        if self._record.exists():
+            self.curves = json.loads(read_whole(self._record, "a checkpoint"))
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+        return len(self.curves.get("val_loss", ()))
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, counted from 0."""
+        return int(np.argmin(self.curves["val_loss"]))
+
+    def restore_last(self, model: keras.Model) -> None:
+        """Put the weights and the optimizer's state after the last finished epoch into a compiled model."""
+        if self.epochs_done:
+            model.load_weights(self._weights(self.epochs_done - 1))
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Put the weights after the best epoch into a model."""
+        model.load_weights(self._weights(self.best_epoch))
+
+    def keep(self, model: keras.Model, values: dict[str, float]) -> None:
+        """Record a finished epoch: the weights first, then the curves that count it, then what is no longer needed."""
+        weights = self._weights(self.epochs_done)
+        part = weights.with_name(f"part_{weights.name}")  # Keras insists on the suffix .weights.h5
+        model.save_weights(part)
+        part.replace(weights)
+        for quantity, value in values.items():
+            self.curves.setdefault(quantity, []).append(float(value))
+        with written_whole(self._record) as record:
+            record.write_text(json.dumps(self.curves))
+        needed = {self._weights(self.epochs_done - 1), self._weights(self.best_epoch)}
+        for old in set(self._folder.glob(f"{self._phase}_*.weights.h5")) - needed:
+            old.unlink()
+
+    def _weights(self, epoch: int) -> Path:
+        return self._folder / f"{self._phase}_{epoch:04d}.weights.h5"

@@ -1,0 +1,217 @@
+"""What many tests share: pictures made on the spot, small models, the real data where it exists."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+FRAME_RATE = 10.0
+FRAME_SIZE = 240  # width and height of the generated video in pixels
+FRAME_COUNT = 30
+
+sys.path.insert(0, str(ROOT))  # the scripts are imported, wherever pytest was started
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photos, videos and weights, which lie beside the checkout on some machines."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data in ../shared is not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """Let Keras find the ImageNet weights of ../shared; it looks at KERAS_HOME once, when it is first imported."""
+    if not SHARED.is_dir():
+        yield None
+        return
+    home = tmp_path_factory.mktemp("keras_home")
+    for file in (SHARED / "keras").rglob("*.h5"):  # file by file: the originals' folders are read-only
+        copy = home / file.relative_to(SHARED / "keras")
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a screen."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux runs without a screen")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> Path:
+    return ROOT / "mask_detector.h5"
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    """The face of Grace Hopper, (600, 512, 3) BGR uint8, read-only."""
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("grace_hopper.jpg") as file:
+        image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    image.setflags(write=False)
+    return image
+
+
+@pytest.fixture(scope="session")
+def small_portrait(portrait: np.ndarray) -> np.ndarray:
+    """The same, (240, 240, 3), with one face for every detector in it."""
+    square = np.ascontiguousarray(portrait[:512])
+    image = cv2.resize(square, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_AREA)
+    image.setflags(write=False)
+    return image
+
+
+@pytest.fixture
+def photo(small_portrait: np.ndarray, tmp_path: Path) -> Path:
+    """The small portrait as a file, alone in its folder."""
+    path = tmp_path / "photos" / "portrait.png"
+    path.parent.mkdir()
+    cv2.imwrite(str(path), small_portrait)
+    return path
+
+
+def textured(width: int, height: int, hue: int, seed: int) -> np.ndarray:
+    """Soft coloured noise of one hue (0..179 as OpenCV counts), (height, width, 3) BGR uint8."""
+    coarse = np.random.default_rng(seed).integers(40, 256, (12, 12, 3), np.uint8)
+    coarse[..., 0] = hue
+    smooth = cv2.resize(cv2.cvtColor(coarse, cv2.COLOR_HSV2BGR), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(smooth)
+
+
+@pytest.fixture(scope="session")
+def make_image() -> Callable[..., np.ndarray]:
+    """A function that makes textured pictures: width and height in pixels, hue, seed."""
+
+    def make(width: int = 96, height: int = 72, hue: int = 20, seed: int = 0) -> np.ndarray:
+        return textured(width, height, hue, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[[Path, dict[str, int]], Path]:
+    """A function that fills a folder with class folders of so many pictures each, a hue a class."""
+
+    def make(folder: Path, image_counts: dict[str, int]) -> Path:
+        for number, (name, count) in enumerate(image_counts.items()):
+            (folder / name).mkdir(parents=True)
+            for i in range(count):
+                image = textured(80, 80, hue=10 + 50 * number, seed=1000 * number + i)
+                cv2.imwrite(str(folder / name / f"{i}.png"), image)
+        return folder
+
+    return make
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left behind."""
+
+    status: int
+    folder: Path
+    model: Path
+    plot: Path
+    dataset: Path
+    printed: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line that made it, but for the outputs."""
+        return ["--dataset", str(self.dataset), "--init", str(ROOT / "mask_detector.h5"), *SMALL_TRAINING]
+
+
+SMALL_TRAINING = ["--epochs", "1", "--views", "1", "--image-size", "96", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_dataset) -> Trained:
+    """A model trained once, by the script, on two dozen generated pictures."""
+    import train_mask_detector
+
+    dataset = make_dataset(tmp_path_factory.mktemp("dataset"), {"with_mask": 12, "without_mask": 12})
+    folder = tmp_path_factory.mktemp("trained")
+    model, plot = folder / "model.h5", folder / "plot.png"
+    run = Trained(0, folder, model, plot, dataset, "")
+    with redirect_stdout(io.StringIO()) as printed:
+        status = train_mask_detector.main([*run.arguments, "--model", str(model), "--plot", str(plot)])
+    return Trained(status, folder, model, plot, dataset, printed.getvalue())
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that loads in no time, for the tests in which the answers don't matter."""
+    from mask_detection.backend import start_tensorflow
+    from mask_detection.model import save_model
+
+    start_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *layers])
+    path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
+    save_model(model, path, ("with_mask", "without_mask"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory, small_portrait: np.ndarray) -> Path:
+    """The portrait moving sideways: Motion JPEG, 240 x 240, 30 frames at 10 a second."""
+    path = tmp_path_factory.mktemp("video") / "moving.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FRAME_RATE, (FRAME_SIZE, FRAME_SIZE))
+    for i in range(FRAME_COUNT):
+        writer.write(np.roll(small_portrait, i - FRAME_COUNT // 2, axis=1))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def errors(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """A function that takes what was printed so far and returns the error lines; there is never a traceback."""
+
+    def read() -> list[str]:
+        lines = capsys.readouterr().err.splitlines()
+        assert not any("Traceback" in line for line in lines)
+        return [line for line in lines if line.startswith("error: ")]
+
+    return read
+
+
+@pytest.fixture
+def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that arranges for Ctrl-C to come after so many pictures were searched for faces."""
+
+    def arrange(n_pictures: int) -> None:
+        from mask_detection.faces import FaceDetector
+
+        detect, seen = FaceDetector.detect, []
+
+        def interrupted(self: FaceDetector, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if len(seen) == n_pictures:
+                raise KeyboardInterrupt
+            seen.append(None)
+            return detect(self, frame)
+
+        monkeypatch.setattr(FaceDetector, "detect", interrupted)
+
+    return arrange
