@@ -124,7 +124,7 @@ class Outputs:
 
 
 def moments_of(source: VideoSource) -> Iterator[dict[str, Any]]:
-    """For each frame its number and when it was: seconds from the start, and for a live source the time of day (ISO 8601, UTC)."""
+    """For each frame its number and its time: seconds from the start; live, the time of day too (ISO 8601, UTC)."""
     started = time.monotonic()
     for frame in count():
         if source.is_live:
