@@ -48,6 +48,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     files(
         "--background", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of no face, to stay unsure of"
     )
+    files("--keep-out", type=Path, nargs="+", default=[], metavar="DIR", help="don't use near copies of these images")
     files("-m", "--model", type=h5_file, default=defaults.MODEL_FILE, metavar="FILE", help="write the model here (.h5)")
     files("-p", "--plot", type=Path, metavar="FILE", help="draw the curves here (default: plot.png beside the model)")
     files("--report", type=Path, metavar="FILE", help="write all figures here (default: report.json beside the model)")
@@ -134,19 +135,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[str, Any]]:
     """Read the split from its file or make one without leaks; print and return what is to be known of it."""
-    from mask_detection import near_copies, splits
+    from mask_detection import splits
+    from mask_detection.dataset import list_images
 
     facts: dict[str, Any] = {}
     if args.split_file and args.split_file.exists():
         split = splits.read_split(args.split_file, samples)
     else:
-        groups = near_copies.find_groups(samples.paths)
-        facts = splits.count_copies(groups)
-        print(f"{facts['images_with_copies']} images are copies or near copies, in {facts['groups_of_copies']} groups")
-        contradictory = splits.mark_contradictions(samples)
-        facts["left_out_under_two_classes"] = int(contradictory.sum())
-        samples, groups = samples.select(~contradictory), groups[~contradictory]
-        split = splits.split(samples, groups, args.validation_size, args.test_size, args.seed)
+        usable, groups, facts = splits.without_leaks(samples, list_images(args.keep_out))
+        for fact, count in facts.items():
+            print(f"{fact.replace('_', ' ')}: {count}")
+        split = splits.split(usable, groups, args.validation_size, args.test_size, args.seed)
         if args.split_file:
             splits.write_split(args.split_file, split)
     facts["images"] = {part: samples.class_counts for part, samples in split.parts().items()}

@@ -17,6 +17,7 @@ Color = tuple[int, int, int]  # BGR, 0..255
 
 GREEN: Color = (60, 180, 40)
 RED: Color = (40, 40, 220)
+GREY: Color = (150, 150, 150)  # outline of an uncertain answer
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (0, 0, 0)
 
@@ -29,7 +30,7 @@ MIN_TEXT_PIXELS = 12
 
 
 def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
-    """Draw boxes, labels and per cents.
+    """Draw boxes, labels and per cents; the outline of an uncertain answer is grey.
 
     Args:
         frame: the picture, (H, W, 3) BGR uint8; it is left as it is.
@@ -41,12 +42,18 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
     annotated = frame.copy()
     text_height = max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(frame.shape[:2])))
     colors = class_colors(detections.class_names)
-    answers = zip(detections.boxes.tolist(), detections.labels, detections.label_probabilities, strict=True)
+    answers = zip(
+        detections.boxes.tolist(),
+        detections.labels,
+        detections.label_probabilities,
+        detections.uncertain,
+        strict=True,
+    )
     # The surest face comes first and is drawn last, so that its label lies on top.
-    for (x1, y1, x2, y2), label, probability in reversed(list(answers)):
-        color = colors[label]
-        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), color, thickness=max(1, text_height // 8))
-        _put_label(annotated, f"{label}: {probability:.0%}", (x1, y1, y2), color, text_height)
+    for (x1, y1, x2, y2), label, probability, is_uncertain in reversed(list(answers)):
+        outline = GREY if is_uncertain else colors[label]
+        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(1, text_height // 8))
+        _put_label(annotated, f"{label}: {probability:.0%}", (x1, y1, y2), colors[label], text_height)
     return annotated
 
 
@@ -61,9 +68,9 @@ def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
 
 
 def _other_colors(count: int) -> list[Color]:
-    """Hues from orange through blue to pink by the golden ratio: neither green nor red, neighbours far apart."""
-    hues = [0.10 + (i * 0.618 % 1.0) * 0.80 for i in range(count)]
-    hues = [hue if not 0.2 < hue < 0.5 else hue + 0.3 for hue in hues]
+    """Orange, and cyan through blue to pink, by the golden ratio: neither green nor red, neighbours far apart."""
+    hues = [0.08 + (i * 0.618 % 1.0) * 0.5 for i in range(count)]
+    hues = [hue if hue < 0.16 else hue + 0.34 for hue in hues]  # leaves out yellow and green
     rgb = [colorsys.hsv_to_rgb(hue, 0.85, 0.9) for hue in hues]
     return [(round(b * 255), round(g * 255), round(r * 255)) for r, g, b in rgb]
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mask_detection.faces import FaceDetector
 
 
+CERTAIN_FROM = 0.8  # probability; the shipped model is trained to stay below it where it sees no face
+
+
 @dataclass(frozen=True)
 class Detections:
     """N faces of one picture with the classifier's answer for each; no faces are N = 0 with the same columns.
@@ -61,18 +64,28 @@ class Detections:
         """(N,) float32, the probability of each face's label."""
         return self.probabilities.max(axis=1, initial=0.0)
 
+    @property
+    def uncertain(self) -> np.ndarray:
+        """(N,) bool, where the label's probability is too low to rely on it."""
+        return self.label_probabilities < CERTAIN_FROM
+
     def to_records(self) -> list[dict[str, Any]]:
-        """One plain dictionary a face, ready for JSON."""
-        columns = zip(self.boxes, self.labels, self.label_probabilities, self.face_confidences, strict=True)
-        return [
+        """One plain dictionary a face, ready for JSON; one that is uncertain says so."""
+        records = [
             {
                 "box": box.tolist(),
                 "label": label,
                 "probability": round(float(probability), 4),
                 "face_confidence": round(float(confidence), 4),
             }
-            for box, label, probability, confidence in columns
+            for box, label, probability, confidence in zip(
+                self.boxes, self.labels, self.label_probabilities, self.face_confidences, strict=True
+            )
         ]
+        for record, is_uncertain in zip(records, self.uncertain, strict=True):
+            if is_uncertain:
+                record["uncertain"] = True
+        return records
 
 
 def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier) -> Detections:

@@ -239,7 +239,8 @@ def _are_near_copies(one: _Features, other: _Features) -> bool:
 
 def _matches(one: _Features, other: _Features) -> tuple[np.ndarray, np.ndarray]:
     """Points of ``one`` and the points of ``other`` that alone look like them, each (m, 2) float32."""
-    distances, indices = cv2.batchDistance(one.descriptors, other.descriptors, cv2.CV_32F, normType=cv2.NORM_L2, K=2)
+    descriptors = (each.descriptors.astype(np.float32) for each in (one, other))  # OpenCV is 5 times slower on uint8
+    distances, indices = cv2.batchDistance(*descriptors, cv2.CV_32F, normType=cv2.NORM_L2, K=2)
     distinct = distances[:, 0] < RATIO * distances[:, 1]
     return one.points[distinct], other.points[indices[distinct, 0]]
 

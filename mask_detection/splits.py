@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from mask_detection.dataset import TEST, TRAIN, VALIDATION, Samples
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole, written_whole
-from mask_detection.near_copies import content_hashes
+from mask_detection.near_copies import content_hashes, find_groups
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +89,33 @@ def _copies_across(parts: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return across
 
 
-def count_copies(groups: np.ndarray) -> dict[str, int]:
-    """How many images have a copy or near copy, and in how many groups."""
+def without_leaks(samples: Samples, kept_out: Sequence[Path]) -> tuple[Samples, np.ndarray, dict[str, int]]:
+    """Find the copies in a data set; leave out what lies under two classes, and copies of images to be kept out.
+
+    Args:
+        samples: all samples.
+        kept_out: images that training must not have seen, such as those of a final evaluation.
+
+    Returns:
+        The usable samples, (N,) int the group of copies that each belongs to, and what was found, as counts.
+    """
+    all_groups = find_groups((*samples.paths, *kept_out))
+    groups, barred_groups = all_groups[: len(samples)], all_groups[len(samples) :]
+    contradictory = _contradictions(samples)
+    barred = np.isin(groups, barred_groups)
     sizes = np.unique(groups, return_counts=True)[1]
-    copied = sizes[sizes > 1]
-    return {"groups_of_copies": len(copied), "images_with_copies": int(copied.sum())}
+    facts = {
+        "groups_of_copies": int((sizes > 1).sum()),
+        "images_in_these_groups": int(sizes[sizes > 1].sum()),
+        "left_out_under_two_classes": int(contradictory.sum()),
+    }
+    if kept_out:
+        facts["left_out_as_copies_of_kept_out_images"] = int(barred.sum())
+    usable = ~(contradictory | barred)
+    return samples.select(usable), groups[usable], facts
 
 
-def mark_contradictions(samples: Samples) -> np.ndarray:
+def _contradictions(samples: Samples) -> np.ndarray:
     """Mark images that lie, byte for byte, under more than one class, (N,) bool; and name them.
 
     A near copy under another class is no contradiction: the same portrait with and without a mask is one.
