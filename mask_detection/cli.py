@@ -65,27 +65,7 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says which face detector and which classifier :func:`load_stages` loads."""
-    parser.add_argument(
-        "-f",
-        "--face",
-        type=Path,
-        default=defaults.FACE_FOLDER,
-        metavar="DIR",
-        help="folder with the face detector's files (default: face_detector beside the scripts)",
-    )
-    parser.add_argument(
-        "--detector",
-        choices=defaults.DETECTORS,
-        default="auto",
-        help="face detector; auto takes the first of the others whose files are there (default: auto)",
-    )
-    parser.add_argument(
-        "--detect-size",
-        type=positive_int,
-        metavar="PIXELS",
-        help="scale a picture's longer side to this for the face detector: larger finds smaller faces and takes longer "
-        "(default: the detector's own choice)",
-    )
+    add_face_detector_arguments(parser)
     parser.add_argument(
         "-m",
         "--model",
@@ -107,6 +87,31 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.CONFIDENCE,
         metavar="0..1",
         help="leave out faces that the detector is less sure of (default: %(default)s)",
+    )
+
+
+def add_face_detector_arguments(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
+    """Add what says which face detector to load, and how large it is to see a picture."""
+    parser.add_argument(
+        "-f",
+        "--face",
+        type=Path,
+        default=defaults.FACE_FOLDER,
+        metavar="DIR",
+        help="folder with the face detector's files (default: face_detector beside the scripts)",
+    )
+    parser.add_argument(
+        "--detector",
+        choices=defaults.DETECTORS,
+        default=default,
+        help=f"face detector; auto takes the first of the others whose files are there (default: {default or 'none'})",
+    )
+    parser.add_argument(
+        "--detect-size",
+        type=positive_int,
+        metavar="PIXELS",
+        help="scale a picture's longer side to this for the face detector: larger finds smaller faces and takes longer "
+        "(default: the detector's own choice)",
     )
 
 

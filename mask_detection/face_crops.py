@@ -1,64 +1,57 @@
-"""From photos with boxes to a training set: cut the faces out into a folder for each class."""
+"""From photos to a training set: cut the faces out into a folder for each class.
+
+Where the faces are is known from annotations, or from a face detector, or from both.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mask_detection import preparation
-from mask_detection.annotations import ANNOTATION_SUFFIXES, Annotation, read_annotation, read_class_names
+from mask_detection.annotations import ANNOTATION_SUFFIXES, read_annotation, read_class_names
+from mask_detection.box_sampling import no_boxes
+from mask_detection.crop_cutting import CropOptions, Face, FindFaces, FoundFaces, Photo, cut_photo
+from mask_detection.defaults import CONFIDENCE
 from mask_detection.errors import MaskDetectionError
-from mask_detection.folds import FOLDS, fold_of
-from mask_detection.images import read_image
+from mask_detection.faces import FaceDetector
+from mask_detection.metrics import box_iou, box_sizes
 from mask_detection.preparation import Kind, LeftOut, Outcome, Summary
-from mask_detection.preprocessing import crop_faces
 
 PHOTO_FOLDERS = ("images", "JPEGImages")  # as YOLO's and VOC's own sets name them
 ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels")
 
+MIN_CONFIDENCE = 0.1  # what the detector is less sure of it takes for nothing
+# Annotators leave small faces unmarked, so a box without an annotation is a false one only where the detector doubts.
+SUSPECT_CONFIDENCE = 0.35  # below, a box is no face unless an annotation says so
+MATCH_IOU = 0.5  # from here on a detected box is of the same face as an annotated one
+TIGHT_CROP_SIDE = 256  # pixels; a picture this small is itself the crop of a face, if no face is found in it
 
-@dataclass(frozen=True)
-class CropOptions:
-    """How faces are cut out.
-
-    Attributes:
-        size: the smaller side of larger crops becomes this many pixels; smaller crops stay as they are.
-        margin: added on each side of a box, in parts of its width and height.
-        min_face_pixels: faces whose box has a smaller side below this are left out.
-        left_out_folds: of ``FOLDS``, by the photo's name.
-    """
-
-    size: int
-    margin: float
-    min_face_pixels: int
-    left_out_folds: Collection[str] = ()
+Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class _Photo:
-    """A photo to cut up: its file and byte-for-byte copies, its boxes, and how its crops' names begin."""
-
-    files: Sequence[Path]
-    annotation_file: Path
-    stem: str
-
-
-def prepare_crops(
-    source: Path, destination: Path, options: CropOptions, annotation_folder: Path | None = None
+def prepare_annotated_crops(
+    source: Path,
+    destination: Path,
+    options: CropOptions,
+    annotation_folder: Path | None = None,
+    detector: FaceDetector | None = None,
 ) -> Summary:
     """Cut the faces out of annotated photos, as ``CLASS/PHOTO_NUMBER.jpg``.
 
     Args:
         source: folder of photos at any depth, or one that holds such a folder named ``images``.
         destination: checked with :func:`mask_detection.preparation.check_folders`.
-        options: which faces, how much around them, how large.
+        options: which faces, how much around them, how large, and what more.
         annotation_folder: VOC ``.xml`` or YOLO ``.txt`` files at the same places as the photos; without it, the
             folder ``annotations`` or ``labels`` beside the photos' folder or in it, otherwise that folder itself.
+        detector: adds its own boxes of the marked faces, and prefers its false boxes as backgrounds; to be loaded
+            with ``MIN_CONFIDENCE``.
 
     Raises:
         MaskDetectionError: no photo is annotated, class names are missing, or the destination cannot be written.
@@ -73,11 +66,60 @@ def prepare_crops(
         ]
         is_yolo = any(path.suffix == ".txt" for path in pairs.values())
         class_names = read_class_names(annotation_folder) if is_yolo else {}
-        groups = preparation.group_copies(list(pairs), pool)
-        names = preparation.jpeg_names([Path("_".join(group[0].relative_to(photo_folder).parts)) for group in groups])
-        photos = [_Photo(group, pairs[group[0]], name.stem) for group, name in zip(groups, names, strict=True)]
-        jobs = [partial(_prepare_photo, photo, class_names, destination, options) for photo in photos]
+        photos = _name_photos(preparation.group_copies(list(pairs), pool), photo_folder)
+        detect = _one_at_a_time(detector.detect) if detector else _detect_nothing
+        find_faces = partial(_marked_faces, pairs=pairs, class_names=class_names, detect=detect)
+        jobs = [partial(cut_photo, photo, find_faces, destination, options) for photo in photos]
         return preparation.carry_out(jobs, left_out, source, destination, pool)
+
+
+def prepare_detected_crops(source: Path, destination: Path, options: CropOptions, detector: FaceDetector) -> Summary:
+    """Cut the most prominent face out of each photo of class folders, as ``CLASS/PHOTO_1.jpg``.
+
+    A picture without a face that the detector finds is taken as ``CLASS/PHOTO_whole.jpg`` if it is small enough to be
+    the crop of a face, and left out otherwise.
+
+    Args:
+        source: folder of class folders, at any depth; the destination gets the same folders.
+        destination: checked with :func:`mask_detection.preparation.check_folders`.
+        options: which faces, how much around them, how large, and what more.
+        detector: to be loaded with ``MIN_CONFIDENCE``; faces need ``CONFIDENCE``.
+
+    Raises:
+        MaskDetectionError: there are no images, or the destination cannot be written.
+    """
+    with preparation.worker_pool() as pool:
+        images, left_out = preparation.select_images(preparation.list_files(source), pool)
+        if not images:
+            raise MaskDetectionError(f"{source}: holds no images; name a folder that holds a folder for each class")
+        groups = preparation.group_copies(images, pool)
+        names = preparation.jpeg_names([group[0].relative_to(source) for group in groups])
+        detect = _one_at_a_time(detector.detect)
+        jobs = [
+            partial(_cut_class_photo, photo, partial(_main_face, name=name, detect=detect), destination, options)
+            for photo, name in zip(_name_photos(groups, source), names, strict=True)
+        ]
+        return preparation.carry_out(jobs, left_out, source, destination, pool)
+
+
+def _name_photos(groups: Sequence[Sequence[Path]], folder: Path) -> list[Photo]:
+    names = preparation.jpeg_names([Path("_".join(group[0].relative_to(folder).parts)) for group in groups])
+    return [Photo(group, name.stem) for group, name in zip(groups, names, strict=True)]
+
+
+def _one_at_a_time(detect: Detect) -> Detect:
+    """Let many threads share a detector: its network holds the state of one picture, and uses all cores by itself."""
+    lock = threading.Lock()
+
+    def detect_alone(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with lock:
+            return detect(frame)
+
+    return detect_alone
+
+
+def _detect_nothing(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return no_boxes(), np.empty(0)
 
 
 def _find_folders(source: Path, annotation_folder: Path | None) -> tuple[Path, Path]:
@@ -106,42 +148,44 @@ def _pair(images: Sequence[Path], photo_folder: Path, annotation_folder: Path) -
     return pairs
 
 
-def _prepare_photo(photo: _Photo, class_names: Mapping[int, str], destination: Path, options: CropOptions) -> Outcome:
+def _marked_faces(
+    photo: Photo, frame: np.ndarray, pairs: Mapping[Path, Path], class_names: Mapping[int, str], detect: Detect
+) -> FoundFaces:
+    """The annotated faces; a detector adds its boxes of the same, and where it nearly saw others."""
     file = photo.files[0]
-    # A copy under another name is the same photo: if one of them is to stay unseen, so are all.
-    if held_out := {FOLDS[fold_of(path.name)] for path in photo.files}.intersection(options.left_out_folds):
-        reason = f"is in fold {' and '.join(sorted(held_out))}"
-        return Outcome(left_out=[LeftOut(path, Kind.HELD_OUT, reason) for path in photo.files])
-    left_out = preparation.copies(photo.files)
-    try:
-        annotation = read_annotation(file, photo.annotation_file, class_names)
-        _check_folder_names(annotation.labels, photo.annotation_file)
-        frame = read_image(file)
-    except MaskDetectionError as error:
-        return Outcome(left_out=[preparation.fault(file, error), *left_out])
-    if not annotation.labels:
-        return Outcome(left_out=[LeftOut(file, Kind.NO_FACE, "has no marked face"), *left_out])
-    cut = _cut_faces(frame, annotation, destination, photo.stem, options)
-    return Outcome(cut.written, [*cut.left_out, *left_out])
-
-
-def _cut_faces(
-    frame: np.ndarray, annotation: Annotation, destination: Path, stem: str, options: CropOptions
-) -> Outcome:
-    """Write the crops of a photo (H, W, 3) BGR uint8; the numbers in their names count all its boxes from 1."""
-    written, left_out = [], []
+    annotation = read_annotation(file, pairs[file], class_names)
+    _check_folder_names(annotation.labels, pairs[file])
     boxes = annotation.boxes.round().astype(int)
-    crops = crop_faces(frame, boxes, options.margin)
-    sizes = boxes[:, 2:] - boxes[:, :2]  # (N, 2) without the margin
-    for number, (crop, label, (w, h)) in enumerate(zip(crops, annotation.labels, sizes, strict=True), start=1):
-        if min(w, h) < options.min_face_pixels:
-            reason = f"face {number}, {label}, has only {w} x {h} pixels"
-            left_out.append(LeftOut(annotation.image, Kind.SMALL, reason))
-        else:
-            target = destination / label / f"{stem}_{number}.jpg"
-            preparation.write_jpeg(target, crop, options.size)
-            written.append(target)
-    return Outcome(written, left_out)
+    detected, confidences = detect(frame)
+    matches = box_iou(boxes, detected) >= MATCH_IOU  # (N, M)
+    faces = [
+        Face(box, Path(label, f"{photo.stem}_{number}.jpg"), f"face {number}, {label}", detected[of_face])
+        for number, (box, label, of_face) in enumerate(zip(boxes, annotation.labels, matches, strict=True), start=1)
+    ]
+    doubtful = confidences < SUSPECT_CONFIDENCE
+    left_out = [] if faces else [LeftOut(file, Kind.NO_FACE, "has no marked face")]
+    return FoundFaces(faces, np.concatenate([boxes, detected[~doubtful]]), detected[doubtful], left_out)
+
+
+def _cut_class_photo(photo: Photo, find_faces: FindFaces, destination: Path, options: CropOptions) -> Outcome:
+    if clashes := preparation.class_clashes(photo.files):
+        return Outcome(left_out=clashes)
+    return cut_photo(photo, find_faces, destination, options)
+
+
+def _main_face(photo: Photo, frame: np.ndarray, name: Path, detect: Detect) -> FoundFaces:
+    """The detected face that is largest and surest, or the whole of a small picture."""
+    boxes, confidences = detect(frame)
+    scores = np.where(confidences >= CONFIDENCE, confidences * box_sizes(boxes) ** 2, 0.0)
+    if scores.any():
+        best = boxes[scores.argmax()]
+        return FoundFaces([Face(best, name.with_name(f"{name.stem}_1.jpg"), "face 1")], occupied=boxes)
+    height, width = frame.shape[:2]
+    whole = np.array([0, 0, width, height])  # the face may be anywhere in it
+    if max(width, height) <= TIGHT_CROP_SIDE:
+        return FoundFaces([Face(whole, name.with_name(f"{name.stem}_whole.jpg"), "the picture")], whole[None])
+    reason = f"has no face that the detector finds, and with {width} x {height} pixels is no crop of one"
+    return FoundFaces([], whole[None], left_out=[LeftOut(photo.files[0], Kind.NOT_FOUND, reason)])
 
 
 def _check_folder_names(labels: Sequence[str], annotation_file: Path) -> None:

@@ -246,10 +246,9 @@ def _matches(one: _Features, other: _Features) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_plausible(affine: np.ndarray) -> bool:
-    """Tell whether the map (2, 3) neither mirrors nor stretches any direction too far."""
-    linear = affine[:, :2]
-    stretch = np.linalg.svd(linear, compute_uv=False)
-    return np.linalg.det(linear) > 0 and stretch[0] <= MAX_STRETCH and stretch[1] >= 1 / MAX_STRETCH
+    """Tell whether the map (2, 3) stretches no direction too far, up or down."""
+    most, least = np.linalg.svd(affine[:, :2], compute_uv=False)
+    return most <= MAX_STRETCH and least >= 1 / MAX_STRETCH
 
 
 def _agreement(one: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:

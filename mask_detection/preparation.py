@@ -44,6 +44,7 @@ class Kind(enum.Enum):
     NOT_IMAGE = "not images"
     NOT_ANNOTATED = "without an annotation file"
     NO_FACE = "without a marked face"
+    NOT_FOUND = "without a face that was found"
     SMALL = "faces too small"
     HELD_OUT = "in a fold to leave out"
 
@@ -82,24 +83,31 @@ class Summary:
 Job = Callable[[], Outcome]
 
 
-def check_folders(source: Path, destination: Path) -> None:
-    """Make the destination, unless something forbids to write there.
+def check_folders(source: Path, *destinations: Path) -> None:
+    """Make the destinations, unless something forbids to write there.
+
+    Args:
+        source: folder to read.
+        destinations: folders to write; the first one's list of what was left out tells that all are of an earlier run.
 
     Raises:
-        MaskDetectionError: the source is no folder, one of the two lies in the other, or the destination holds
-            files already that are not of an earlier run, or cannot be written.
+        MaskDetectionError: the source is no folder, two of the folders are one or one lies in the other, or a
+            destination holds files already that are not of an earlier run, or cannot be written.
     """
     if not source.is_dir():
         raise MaskDetectionError(f"{source}: there is no such folder; name the one with your images")
-    real_source, real_destination = source.resolve(), destination.resolve()
-    if real_source.is_relative_to(real_destination) or real_destination.is_relative_to(real_source):
-        raise MaskDetectionError(f"{destination}: overlaps with {source}; name a folder outside of it")
-    make_folder(destination)
-    own_list = destination / LIST_NAME
-    check_can_write(own_list)
+    for one, other in itertools.combinations((source, *destinations), 2):
+        real_one, real_other = one.resolve(), other.resolve()
+        if real_one.is_relative_to(real_other) or real_other.is_relative_to(real_one):
+            raise MaskDetectionError(f"{other}: overlaps with {one}; name a folder outside of it")
+    for folder in destinations:
+        make_folder(folder)
+        check_can_write(folder / LIST_NAME)
+    own_list = destinations[0] / LIST_NAME
     is_own = own_list.exists() or part_path(own_list).exists()  # the latter of a run that was killed
-    if not is_own and any(destination.iterdir()):
-        raise MaskDetectionError(f"{destination}: is not empty and not of an earlier run; name a new folder")
+    for folder in destinations:
+        if not is_own and any(folder.iterdir()):
+            raise MaskDetectionError(f"{folder}: is not empty and not of an earlier run; name a new folder")
 
 
 def prepare_images(source: Path, destination: Path, size: int) -> Summary:
@@ -254,7 +262,7 @@ def carry_out(
                 summary.left_out[entry.kind] += 1
                 rows.writerow(_row(entry, source))
                 _tell(entry)
-    _warn_of_strangers(destination, summary.written | {own_list})
+    warn_of_strangers(destination, summary.written | {own_list})
     return summary
 
 
@@ -271,7 +279,8 @@ def _tell(entry: LeftOut) -> None:
         logger.warning("warning: %s: %s: %s; left out", entry.path, entry.reason, entry.copy_of)
 
 
-def _warn_of_strangers(destination: Path, own: set[Path]) -> None:
+def warn_of_strangers(destination: Path, own: set[Path]) -> None:
+    """Point out that a destination holds files that this run did not make."""
     if strangers := set(list_files(destination)) - own:
         logger.warning(
             "warning: %s: not of this run, %d such files in %s; delete what is left of an earlier one",
@@ -286,13 +295,13 @@ def _prepare_image(group: Sequence[Path], target: Path, size: int) -> Outcome:
         image = read_image(group[0])
     except MaskDetectionError as error:
         return Outcome(left_out=[fault(group[0], error), *copies(group)])
-    if clashes := _class_clashes(group):
+    if clashes := class_clashes(group):
         return Outcome(left_out=clashes)
     write_jpeg(target, image, size)
     return Outcome([target], copies(group))
 
 
-def _class_clashes(group: Sequence[Path]) -> list[LeftOut]:
+def class_clashes(group: Sequence[Path]) -> list[LeftOut]:
     """All of a group, each with a copy in a folder of another name; nothing if all those names are the same."""
     classes = {path.parent.name: path for path in reversed(group)}  # the first file of each
     clashes = []

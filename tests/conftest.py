@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -152,9 +151,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_dataset) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     model, plot = folder / "model.h5", folder / "plot.png"
     run = Trained(0, folder, model, plot, dataset, "")
-    with redirect_stdout(io.StringIO()) as printed:
+    printed = tmp_path_factory.mktemp("printed") / "stdout.txt"
+    with printed.open("w", encoding="utf-8") as stream, redirect_stdout(stream):
         status = train_mask_detector.main([*run.arguments, "--model", str(model), "--plot", str(plot)])
-    return Trained(status, folder, model, plot, dataset, printed.getvalue())
+    return Trained(status, folder, model, plot, dataset, printed.read_text("utf-8"))
 
 
 @pytest.fixture(scope="session")

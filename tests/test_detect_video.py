@@ -1,0 +1,364 @@
+"""Videos and cameras through the script: outputs like their source, logs, sources that break off, Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from conftest import FRAME_COUNT, FRAME_RATE, FRAME_SIZE
+
+import detect_mask_video
+from mask_detection import cli
+
+FACE_KEYS = {"box", "label", "probability", "face_confidence"}
+
+
+class Facts(NamedTuple):
+    """What a player gets out of a video."""
+
+    n_frames: int
+    size: tuple[int, int]  # width, height
+    frame_rate: float
+
+
+def facts_of(path: Path) -> Facts:
+    """Play a video to its end."""
+    capture = cv2.VideoCapture(str(path))
+    sizes = []
+    while True:
+        arrived, frame = capture.read()
+        if not arrived:
+            break
+        sizes.append(frame.shape[1::-1])
+    (size,) = set(sizes)
+    return Facts(len(sizes), size, round(capture.get(cv2.CAP_PROP_FPS), 3))
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def detect(tiny_model: Path):
+    """A function that runs the script with a model that loads quickly, without a window."""
+
+    def run(source: object, *arguments: object) -> int:
+        stages = ["--detector", "haar", "--model", tiny_model, "--no-display"]
+        return detect_mask_video.main([str(argument) for argument in ("--source", source, *stages, *arguments)])
+
+    return run
+
+
+# --- outputs ---
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
+def test_the_output_is_as_long_as_large_and_as_fast_as_the_source(detect, video, tmp_path, suffix):
+    output = tmp_path / f"annotated{suffix}"
+    assert detect(video, "--output", output) == cli.EXIT_DONE
+    assert facts_of(output) == Facts(FRAME_COUNT, (FRAME_SIZE, FRAME_SIZE), FRAME_RATE)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_broken_frame_rate_is_kept(detect, make_image, tmp_path):
+    source, output = tmp_path / "ntsc.avi", tmp_path / "annotated.mp4"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 30_000 / 1001, (96, 72))
+    for i in range(5):
+        writer.write(make_image(96, 72, seed=i))
+    writer.release()
+    assert detect(source, "--output", output) == cli.EXIT_DONE
+    assert facts_of(output) == Facts(5, (96, 72), 29.97)
+
+
+def test_faces_are_boxed_in_the_frame_they_were_seen_in(detect, video, tmp_path):
+    output, log = tmp_path / "annotated.avi", tmp_path / "seen.jsonl"
+    detect(video, "--output", output, "--log", log)
+    source, annotated = cv2.VideoCapture(str(video)), cv2.VideoCapture(str(output))
+    for line in lines_of(log):
+        before, after = source.read()[1].astype(int), annotated.read()[1].astype(int)
+        for x1, y1, _, y2 in (face["box"] for face in line["faces"]):
+            inside = slice(y1 + 10, y2 - 10)
+            assert np.abs(before[inside, x1] - after[inside, x1]).mean() > 25  # the line
+            assert np.abs(before[inside, x1 + 20] - after[inside, x1 + 20]).mean() < 10  # the face beside it
+
+
+def test_the_log_has_a_line_a_frame(detect, video, tmp_path, capsys):
+    log = tmp_path / "seen.jsonl"
+    assert detect(video, "--log", log) == cli.EXIT_DONE
+    lines = lines_of(log)
+    assert [line["frame"] for line in lines] == list(range(FRAME_COUNT))
+    assert [line["time_s"] for line in lines] == pytest.approx([i / FRAME_RATE for i in range(FRAME_COUNT)])
+    assert all(set(line) == {"frame", "time_s", "faces"} for line in lines)
+    assert all(FACE_KEYS <= set(face) <= FACE_KEYS | {"uncertain"} for line in lines for face in line["faces"])
+    assert sum(len(line["faces"]) for line in lines) >= FRAME_COUNT / 2
+    assert capsys.readouterr().out.startswith(f"{video}: {FRAME_COUNT} frames; faces in all frames: ")
+
+
+def test_the_face_moves_through_the_log_as_it_does_through_the_video(detect, video, tmp_path):
+    detect(video, "--log", tmp_path / "seen.jsonl")
+    seen = {line["frame"]: line["faces"][0]["box"][0] for line in lines_of(tmp_path / "seen.jsonl") if line["faces"]}
+    moved = max(seen) - min(seen)
+    assert seen[max(seen)] - seen[min(seen)] == pytest.approx(moved, abs=10)
+
+
+def test_a_csv_log_has_a_row_a_face(detect, video, tmp_path):
+    detect(video, "--log", tmp_path / "seen.jsonl")
+    detect(video, "--log", tmp_path / "seen.csv")
+    with (tmp_path / "seen.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    faces = [(line, face) for line in lines_of(tmp_path / "seen.jsonl") for face in line["faces"]]
+    assert len(rows) == len(faces) > 0
+    for row, (line, face) in zip(rows, faces, strict=True):
+        assert int(row["frame"]) == line["frame"]
+        assert float(row["time_s"]) == line["time_s"]
+        assert [int(row[corner]) for corner in ("x1", "y1", "x2", "y2")] == face["box"]
+        assert row["label"] == face["label"]
+        assert float(row["probability"]) == face["probability"]
+
+
+def test_a_log_on_standard_output_is_all_that_is_there(detect, video, capsys):
+    assert detect(video, "--log", "-", "--max-frames", 3) == cli.EXIT_DONE
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [0, 1, 2]
+
+
+def test_max_frames_ends_early_and_well(detect, video, tmp_path):
+    output, log = tmp_path / "annotated.mp4", tmp_path / "seen.jsonl"
+    assert detect(video, "--output", output, "--log", log, "--max-frames", 7) == cli.EXIT_DONE
+    assert facts_of(output).n_frames == 7
+    assert len(lines_of(log)) == 7
+
+
+def test_more_max_frames_than_there_are(detect, video, tmp_path):
+    assert detect(video, "--output", tmp_path / "a.avi", "--max-frames", 10_000) == cli.EXIT_DONE
+    assert facts_of(tmp_path / "a.avi").n_frames == FRAME_COUNT
+
+
+@pytest.mark.parametrize("name", ["Straße 😀.avi", "a b.avi", "100%d.avi"])
+def test_names_of_any_kind(detect, video, tmp_path, name):
+    source = Path(shutil.copy(video, tmp_path / name))
+    output = tmp_path / f"annotated {name}"
+    assert detect(source, "--output", output, "--max-frames", 2) == cli.EXIT_DONE
+    assert facts_of(output).n_frames == 2
+
+
+# --- sources that break off, and none at all ---
+
+
+def test_a_truncated_video_is_done_as_far_as_it_goes(detect, video, tmp_path, errors):
+    whole = video.read_bytes()
+    source, output, log = tmp_path / "cut.avi", tmp_path / "annotated.avi", tmp_path / "seen.jsonl"
+    source.write_bytes(whole[: len(whole) // 2])
+
+    assert detect(source, "--output", output, "--log", log) == cli.EXIT_SOME_FAILED
+
+    n_written = facts_of(output).n_frames
+    assert FRAME_COUNT * 0.3 < n_written < FRAME_COUNT * 0.6
+    assert len(lines_of(log)) == n_written
+    assert errors() == [
+        f"error: {source}: breaks off after {n_written} of {FRAME_COUNT} frames; "
+        "the file is damaged or incomplete, get it again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("missing.mp4", None, "no such video file"),
+        ("empty.mp4", b"", "is empty (0 bytes)"),
+        ("noise.mp4", bytes(range(256)) * 100, "is not a video that OpenCV can read"),
+        ("letter.txt", b"Dear Sir or Madam,\n" * 50, "is not a video that OpenCV can read"),
+        ("letter.mp4", b"Dear Sir or Madam,\n" * 50, "is not a video that OpenCV can read"),
+    ],
+)
+def test_what_is_no_video_is_one_line(detect, tmp_path, name, content, fault, errors):
+    source, output = tmp_path / name, tmp_path / "annotated.mp4"
+    if content is not None:
+        source.write_bytes(content)
+    assert detect(source, "--output", output) == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith(f"error: {source}: {fault}")
+    assert not output.exists()
+
+
+def test_a_folder_is_no_video(detect, tmp_path, errors):
+    assert detect(tmp_path, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert f"{tmp_path}: is a folder; give a video file, or use detect_mask_image.py" in error
+
+
+@pytest.mark.parametrize("source", ["83", "rtsp://127.0.0.1:9/none"])
+def test_a_camera_or_stream_that_does_not_open_is_one_line(detect, tmp_path, source, errors):
+    assert detect(source, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert f"{source}: does not open; check " in error
+    assert not list(tmp_path.iterdir())
+
+
+# --- what is refused ---
+
+
+def test_a_video_is_never_written_over_itself(detect, video, tmp_path, errors):
+    source = Path(shutil.copy(video, tmp_path))
+    (tmp_path / "link.avi").symlink_to(source)
+    assert detect(source, "--output", source) == cli.EXIT_UNUSABLE
+    assert detect(source, "--output", tmp_path / "link.avi") == cli.EXIT_UNUSABLE
+    assert all("is the source and would be lost; name another --output" in line for line in errors())
+    assert source.read_bytes() == video.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--output", "annotated.txt"), ("--output", "noname"), ("--log", "a.xml")]
+)
+def test_names_of_unknown_formats_are_refused(detect, video, tmp_path, option, name, errors):
+    assert detect(video, option, tmp_path / name) == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert f"{tmp_path / name}: is not a " in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--output", "--log"])
+def test_a_missing_output_folder_is_named(detect, video, tmp_path, option, errors):
+    target = tmp_path / "missing" / ("a.avi" if option == "--output" else "a.csv")
+    assert detect(video, option, target) == cli.EXIT_UNUSABLE
+    assert errors() == [f"error: {target}: there is no folder {target.parent}; make it first"]
+
+
+def test_an_unusable_model_leaves_the_old_output_alone(detect, video, tmp_path, errors):
+    output = Path(shutil.copy(video, tmp_path / "annotated.avi"))
+    assert detect(video, "--output", output, "--model", tmp_path / "missing.h5") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert "missing.h5: no such file" in error
+    assert output.read_bytes() == video.read_bytes()
+
+
+@pytest.mark.parametrize("n", ["0", "-3", "many"])
+def test_senseless_max_frames_is_a_usage_error(detect, video, n, capsys):
+    with pytest.raises(SystemExit) as caught:
+        detect(video, "--log", "-", f"--max-frames={n}")
+    assert caught.value.code == cli.EXIT_UNUSABLE
+    assert "--max-frames" in capsys.readouterr().err
+
+
+def test_without_a_screen_and_an_output_there_is_nothing_to_do(video, no_display, errors):
+    assert detect_mask_video.main(["--source", str(video)]) == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert "no window can be opened here" in error
+    assert "--output" in error
+    assert "--log" in error
+
+
+# --- Ctrl-C ---
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_ctrl_c_keeps_what_was_done(detect, video, tmp_path, suffix, interrupt_after):
+    interrupt_after(12)
+    output, log = tmp_path / f"annotated{suffix}", tmp_path / "seen.jsonl"
+    assert detect(video, "--output", output, "--log", log) == cli.EXIT_INTERRUPTED
+    assert facts_of(output) == Facts(12, (FRAME_SIZE, FRAME_SIZE), FRAME_RATE)
+    assert len(lines_of(log)) == 12
+    assert sorted(tmp_path.iterdir()) == [output, log]
+
+
+# --- cameras and the window ---
+
+
+class Camera:
+    """Stands in for ``cv2.VideoCapture``: a camera that doesn't know its frame rate and is unplugged in the end."""
+
+    n_frames = 5
+
+    def __init__(self, index: int) -> None:
+        assert index == 0
+        self.read_so_far = 0
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.read_so_far += 1
+        arrived = self.read_so_far <= self.n_frames
+        return arrived, np.full((120, 160, 3), 80, np.uint8) if arrived else None
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+
+
+def test_a_camera_is_logged_with_the_time_of_day(detect, camera, tmp_path):
+    log = tmp_path / "seen.jsonl"
+    assert detect(0, "--log", log, "--max-frames", Camera.n_frames) == cli.EXIT_DONE
+    lines = lines_of(log)
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert all(time.utcoffset() == timedelta(0) for time in times)
+    assert times == sorted(times)
+    seconds = [line["time_s"] for line in lines]
+    assert seconds == sorted(seconds)
+    assert seconds[0] >= 0
+
+
+def test_a_camera_that_is_unplugged_is_said(detect, camera, tmp_path, monkeypatch, errors):
+    output = tmp_path / "annotated.avi"
+    assert detect(0, "--output", output) == cli.EXIT_SOME_FAILED
+    assert errors() == ["error: camera 0: stopped giving frames after 5; check its connection"]
+    monkeypatch.undo()
+    assert facts_of(output).n_frames == 5
+
+
+def test_a_camera_that_gives_nothing_is_said(detect, camera, tmp_path, monkeypatch, errors):
+    monkeypatch.setattr(Camera, "n_frames", 0)
+    assert detect(0, "--output", tmp_path / "annotated.avi") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert "camera 0: gives no frame" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", [ord("q"), 27])
+def test_q_and_escape_end_the_video_well(video, tiny_model, tmp_path, monkeypatch, key):
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr("mask_detection.sinks.can_show_window", lambda: True)
+    monkeypatch.setattr(cv2, "imshow", lambda _, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: -1 if len(shown) < 4 else key)
+    output = tmp_path / "annotated.avi"
+    stages = ["--detector", "haar", "--model", str(tiny_model)]
+    assert detect_mask_video.main(["--source", str(video), "--output", str(output), *stages]) == cli.EXIT_DONE
+    assert len(shown) == 4
+    assert facts_of(output).n_frames == 4
+
+
+# --- with the real weights, on real videos ---
+
+
+@pytest.mark.parametrize("name", ["putting_masks_on.mp4", "one_face_without_mask.mp4"])
+def test_real_videos_end_to_end(shared, tmp_path, name):
+    output, log = tmp_path / "annotated.mp4", tmp_path / "seen.jsonl"
+    source = shared / "video" / name
+    files = ["--source", str(source), "--output", str(output), "--log", str(log), "--max-frames", "20"]
+    face = ["--detector", "caffe", "--face", str(shared / "face_detector")]
+
+    assert detect_mask_video.main([*files, *face, "--no-display"]) == cli.EXIT_DONE
+
+    capture = cv2.VideoCapture(str(source))
+    size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    assert facts_of(output) == Facts(20, size, round(capture.get(cv2.CAP_PROP_FPS), 3))
+    lines = lines_of(log)
+    assert sum(bool(line["faces"]) for line in lines) >= 15
+    if name == "one_face_without_mask.mp4":
+        labels = [face["label"] for line in lines for face in line["faces"]]
+        assert labels.count("without_mask") >= 0.9 * len(labels)
