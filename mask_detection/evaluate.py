@@ -252,6 +252,8 @@ def classify_files(paths: Sequence[Path], classifier: MaskClassifier) -> np.ndar
 
 def photo_table(report: dict[str, Any]) -> str:
     """The figures of annotated photos as text."""
+    from mask_detection.detections import CERTAIN_FROM
+
     by_size, seconds = report["by_size"], report["seconds_per_photo"]
     at_confidence = f"(confidence >= {report['confidence']:g})"
 
@@ -268,6 +270,8 @@ def photo_table(report: dict[str, Any]) -> str:
         row("mAP", "map"),
         *(row(f"accuracy {name} (true boxes)", "accuracy", name) for name in report["classes"]),
         row("balanced accuracy (true boxes)", "balanced_accuracy"),
+        row(f"answers from {CERTAIN_FROM:.0%} on, true boxes", "certain_on_true_boxes"),
+        row(f"answers from {CERTAIN_FROM:.0%} on, false boxes", "certain_on_false_boxes"),
     ]
     return "\n".join(
         [

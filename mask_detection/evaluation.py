@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mask_detection.detections import Detections, detect_masks
-from mask_detection.metrics import GroundTruth, Matches, ScoredBoxes, box_sizes, match_images
+from mask_detection.detections import CERTAIN_FROM, Detections, detect_masks
+from mask_detection.metrics import GroundTruth, Matches, ScoredBoxes, box_iou, box_sizes, match_images
 from mask_detection.preprocessing import crop_faces
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 IOU_THRESHOLD = 0.5  # the least overlap with a true face that counts as finding it
 AP_CONFIDENCE = 0.1  # average precision is over faces from here on, however sure a user wants to be
+FAR_IOU = 0.1  # a detected box that overlaps every true face less shows something else
 SIZES = (0, 16, 32, 64)  # pixels; each stratum holds the faces of at least this size
 
 
@@ -37,12 +38,14 @@ class PhotoResult:
     Attributes:
         truth: its N faces.
         answers: (N,) str, what the classifier says of each true box.
+        answer_probabilities: (N,) float32, how probable it finds that.
         detections: the faces found down to a low confidence, for curves.
         seconds: what finding and classifying the faces took at the usual confidence.
     """
 
     truth: GroundTruth
     answers: np.ndarray
+    answer_probabilities: np.ndarray
     detections: Detections
     seconds: float
 
@@ -69,7 +72,8 @@ def examine_photo(
     seconds = time.perf_counter() - start
     probabilities = classifier.classify(crop_faces(frame, to_pixels(annotation.boxes)))  # (N, n_classes)
     answers = np.asarray(classifier.class_names)[probabilities.argmax(axis=1)]
-    return PhotoResult(GroundTruth(annotation.boxes, annotation.labels), answers, detections, seconds)
+    truth = GroundTruth(annotation.boxes, annotation.labels)
+    return PhotoResult(truth, answers, probabilities.max(axis=1, initial=0), detections, seconds)
 
 
 def to_pixels(boxes: np.ndarray) -> np.ndarray:
@@ -191,6 +195,24 @@ def confusion_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str]
     return confusion(truth[large], answers[large], class_names)
 
 
+def certainty_on_truth(photos: Sequence[PhotoResult], min_size: float = 0.0) -> float:
+    """The share of the true boxes of at least a size whose answer is not uncertain."""
+    sizes = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos])
+    probabilities = np.concatenate([photo.answer_probabilities for photo in photos])
+    return _mean_of_defined(probabilities[sizes >= min_size] >= CERTAIN_FROM)
+
+
+def certainty_off_truth(photos: Sequence[PhotoResult], min_size: float = 0.0) -> float:
+    """The share of the detected boxes of at least a size, far from every true face, whose answer is not uncertain."""
+    certain: list[bool] = []
+    for photo in photos:
+        boxes = photo.detections.boxes
+        far = box_iou(boxes, photo.truth.boxes).max(axis=1, initial=0) < FAR_IOU
+        chosen = far & (box_sizes(boxes) >= min_size)
+        certain += (~photo.detections.uncertain[chosen]).tolist()
+    return _mean_of_defined(certain)
+
+
 def photo_figures(photos: Sequence[PhotoResult], class_names: Sequence[str], confidence: float) -> dict[str, Any]:
     """All figures of annotated photos, ready for JSON; what has no value, such as a recall of no faces, is None.
 
@@ -221,6 +243,8 @@ def _size_figures(
         **_ap_figures(match_classes(photos, class_names, min_size)),
         "accuracy": _by_class(class_names, answers.recalls),
         "balanced_accuracy": _or_none(answers.balanced_accuracy),
+        "certain_on_true_boxes": _or_none(certainty_on_truth(photos, min_size)),
+        "certain_on_false_boxes": _or_none(certainty_off_truth(photos, min_size)),
         "confusion_matrix": _confusion_figures(answers),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Measured on street photos: 0.15 with a square gives a balanced accuracy of 0.958 on faces of any size, 0 without 0.934.
+# Measured on street photos: a square with 0.15 tells 95.8 % of faces of any size right, the bare box 93.4 %.
 CROP_MARGIN = 0.15  # added on each side of a face, in parts of its box's longer side
 
 PREPROCESSING = "mobilenet_v2"  # as model files name what `normalise` does

@@ -46,7 +46,7 @@ class KnowsThePhotos(FaceDetector):
 
 
 class SeesBlue:
-    """Says with_mask as surely as a crop is blue."""
+    """Says with_mask as surely as a crop's centre is blue."""
 
     input_size = 8
 
@@ -55,7 +55,7 @@ class SeesBlue:
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         probabilities = np.zeros((len(crops), len(self.class_names)), np.float32)
-        probabilities[:, 0] = [crop[..., 0].mean() / 255 for crop in crops]
+        probabilities[:, 0] = [crop[crop.shape[0] // 2, crop.shape[1] // 2, 0] / 255 for crop in crops]
         probabilities[:, 1] = 1 - probabilities[:, 0]
         return probabilities
 
@@ -137,6 +137,8 @@ def test_figures_by_hand(tmp_path, photos, known_stages):
         "map": pytest.approx((1 / 3 + 5 / 6) / 2),
         "accuracy": {WITH: pytest.approx(2 / 3), WITHOUT: 1},
         "balanced_accuracy": pytest.approx(5 / 6),
+        "certain_on_true_boxes": pytest.approx(4 / 6),
+        "certain_on_false_boxes": 1,  # where nothing is, nothing is blue
         "confusion_matrix": {
             "truth": [WITH, WITHOUT, INCORRECT],
             "answers": [WITH, WITHOUT],
@@ -152,6 +154,7 @@ def test_figures_by_hand(tmp_path, photos, known_stages):
     assert [over_64[name] for name in ("faces", "face_recall", "face_precision", "face_ap")] == [1] * 4
     assert over_64["ap"] == over_64["accuracy"] == {WITH: None, WITHOUT: None}
     assert over_64["map"] is over_64["balanced_accuracy"] is None
+    assert (over_64["certain_on_true_boxes"], over_64["certain_on_false_boxes"]) == (0, None)
 
 
 def test_yolo_annotations_give_the_same_figures(tmp_path, photos, known_stages):
