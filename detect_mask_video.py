@@ -75,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     status, frames_done, faces = cli.EXIT_DONE, 0, Counter()
     with ExitStack() as stack:
         source = stack.enter_context(VideoSource(args.source))
+        stages = cli.load_stages(args)
         outputs = Outputs(
             video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
-        stages = cli.load_stages(args)
         frames = islice(zip(source, moments_of(source), strict=False), args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:

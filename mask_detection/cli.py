@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         _quieten_libraries()
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding lacks
+        with suppress(AttributeError):  # a notebook's standard output has no such thing
+            # File names may hold what the terminal cannot show; and the log of a long run should show where it is.
+            sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
         _log_to_standard_error()
         try:
             return main(argv)

@@ -90,7 +90,7 @@ def keep_faces(
     clipped, confidences = clipped[inside].astype(np.int32), confidences[inside].astype(np.float32)
 
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), min_confidence, NMS_IOU)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU)
     kept = np.asarray(kept, int).ravel()
     return clipped[kept], confidences[kept]
 

@@ -15,6 +15,9 @@ from mask_detection.files import read_whole, written_whole
 MAX_PIXELS = 200_000_000  # 200 megapixels are 600 MB as BGR
 NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
 
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_TRAILER_BYTES = 4096  # that a camera may add behind the end
+
 IMAGE_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
 )
@@ -89,6 +92,8 @@ def _announced_pixels(data: bytes) -> int:
 
 
 def _decode_with_opencv(data: bytes) -> np.ndarray | None:
+    if data.startswith(JPEG_START) and JPEG_END not in data[-JPEG_TRAILER_BYTES:]:
+        return None  # perhaps cut off, which OpenCV 4.10 does not notice and Pillow does
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

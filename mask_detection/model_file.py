@@ -148,7 +148,8 @@ def _refuse_unknown_parts(path: Path, nodes: Sequence[dict[str, Any]]) -> None:
     for node in nodes:
         if (name := node.get("class_name")) is None:
             continue
-        known = name in LAYERS | MODELS | DESCRIPTIONS or (name == "function" and node.get("config") in ACTIVATIONS)
+        is_activation = name == "function" and str(node.get("config")) in ACTIVATIONS
+        known = is_activation or str(name) in LAYERS | MODELS | DESCRIPTIONS  # str: the file may say anything
         module = node.get("module")
         if not known or not (module is None or module == "builtins" or str(module).split(".")[0] == "keras"):
             raise MaskDetectionError(

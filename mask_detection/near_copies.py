@@ -26,8 +26,10 @@ import numpy as np
 from platformdirs import user_cache_path
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from sklearn import config_context
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mask_detection.errors import MaskDetectionError
@@ -51,7 +53,7 @@ MAX_STRETCH = 2.0  # of the affine map, in any direction, up or down
 WINDOW = 9  # px of the thumbnail, side of the square within which pixels are correlated
 MIN_CONTRAST = 4.0  # grey levels, standard deviation within the window; below it there is nothing to compare
 MIN_COMPARED = 0.1  # of the thumbnail's pixels
-MIN_CORRELATION = 0.9  # median over the windows
+MIN_CORRELATION = 0.9  # median over the windows; face crops: copies reach 0.94 to 1, different photos 0.89 at most
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -178,7 +180,8 @@ def _candidate_pairs(features: Sequence[_Features]) -> np.ndarray:
     bags, mirrored_bags = _bags_of_words([features[index].descriptors for index in usable])
     index = NearestNeighbors(metric="cosine", n_jobs=-1).fit(sparse.vstack([bags, mirrored_bags]))
     count = min(CANDIDATES + 2, 2 * len(usable))  # an image meets itself, and maybe its mirror image
-    neighbours = index.kneighbors(bags, count, return_distance=False)  # (N, count) rows of the index
+    with config_context(working_memory=128):  # MB, of distances at a time
+        neighbours = index.kneighbors(bags, count, return_distance=False)  # (N, count) rows of the index
     mirrored, neighbour = np.divmod(neighbours.ravel(), len(usable))
     image = np.repeat(np.arange(len(usable)), count)
     low, high = usable[np.minimum(image, neighbour)], usable[np.maximum(image, neighbour)]
@@ -305,6 +308,7 @@ def _in_parallel(function: Callable[[Item], Result], items: Sequence[Item], task
     """Map on all cores (OpenCV, NumPy and hashlib let go of Python's lock), with a progress bar on a terminal."""
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        return list(tqdm(pool.map(function, items), desc=task, total=len(items), disable=None, leave=False))
+        with threadpool_limits(1, "blas"):  # more threads than cores get in each other's way
+            return list(tqdm(pool.map(function, items), desc=task, total=len(items), disable=None, leave=False))
     finally:
         pool.shutdown(cancel_futures=True)  # so that an interrupt need not wait for the rest

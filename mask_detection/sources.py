@@ -29,37 +29,36 @@ class ImageFile(NamedTuple):
 def find_images(inputs: Sequence[str]) -> list[ImageFile]:
     """List the images behind files, folders (searched to the bottom) and globs, in the order given.
 
-    A path that doesn't exist is listed too: reading it then says so.
+    A path that doesn't exist is listed too, and so is an input without images beside others that have some: reading
+    it then says what is wrong.
 
     Raises:
-        MaskDetectionError: a folder holds no image, or a glob matches nothing.
+        MaskDetectionError: there is no image behind any of the inputs.
     """
     found: list[ImageFile] = []
+    n_empty = 0
     for text in inputs:
-        if os.path.lexists(text):  # also a name with brackets in it, which is a file and no glob
-            matches = [Path(text)]
-        elif glob.has_magic(text):
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute too)
-        else:
-            matches = [Path(text)]
-        if not matches:
-            raise MaskDetectionError(f"{text}: matches no file; check the pattern")
-        for match in matches:
-            found += _images_below(match) if match.is_dir() else [ImageFile(match, PurePath(match.name))]
+        images = [image for path in _matches(text) for image in _images_behind(path)]
+        n_empty += not images
+        found += images or [ImageFile(Path(text), PurePath(Path(text).name))]
+    if n_empty == len(inputs):
+        raise MaskDetectionError(f"{inputs[0]}: no images are there; name photos, or a folder that holds some")
     unique = list({image.path.absolute(): image for image in found}.values())
     return _with_distinct_names(unique)
 
 
-def _images_below(folder: Path) -> list[ImageFile]:
-    visible = (
-        path
-        for path in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    images = [ImageFile(path, path.relative_to(folder)) for path in visible if path.is_file() and is_image_file(path)]
-    if not images:
-        raise MaskDetectionError(f"{folder}: holds no images; name a folder with .jpg or .png files in it")
-    return images
+def _matches(text: str) -> list[Path]:
+    if glob.has_magic(text) and not os.path.lexists(text):  # a file's name may hold brackets too
+        return [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute too)
+    return [Path(text)]
+
+
+def _images_behind(path: Path) -> list[ImageFile]:
+    if not path.is_dir():
+        return [ImageFile(path, PurePath(path.name))]
+    below = ((file, file.relative_to(path)) for file in sorted(path.rglob("*")))
+    visible = ((file, name) for file, name in below if not any(part.startswith(".") for part in name.parts))
+    return [ImageFile(file, name) for file, name in visible if file.is_file() and is_image_file(file)]
 
 
 def _with_distinct_names(images: list[ImageFile]) -> list[ImageFile]:

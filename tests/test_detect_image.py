@@ -193,8 +193,16 @@ def test_an_empty_folder_and_a_glob_without_match_are_named(detect, tmp_path, er
     assert detect("--image", tmp_path / "empty", "--output", tmp_path / "out") == cli.EXIT_UNUSABLE
     assert detect("--image", tmp_path / "*.jpg", "--output", tmp_path / "out") == cli.EXIT_UNUSABLE
     first, second = errors()
-    assert "holds no images" in first
-    assert "matches no file" in second
+    assert f"{tmp_path / 'empty'}: no images are there" in first
+    assert f"{tmp_path / '*.jpg'}: no images are there" in second
+
+
+def test_an_input_without_images_beside_others_is_one_that_failed(detect, photo, tmp_path, errors):
+    (tmp_path / "empty").mkdir()
+    inputs = [tmp_path / "empty", photo, tmp_path / "*.jpg"]
+    assert detect("--image", *inputs, "--output", tmp_path / "out") == cli.EXIT_SOME_FAILED
+    assert [line.split(": ")[1] for line in errors()] == [str(tmp_path / "empty"), str(tmp_path / "*.jpg")]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [photo.name]
 
 
 def test_a_photo_is_never_written_over_itself(detect, photo, tmp_path, errors):

@@ -179,6 +179,8 @@ def test_a_lambda_of_keras_3_is_refused_too(keras, save_keras):
         ),
         ({"module": "builtins", "class_name": "function", "config": "eval"}, "function"),
         ({"module": "elsewhere", "class_name": "Dense", "config": {}}, "Dense"),
+        ({"module": "keras_of_mine", "class_name": "Dense", "config": {}}, "Dense"),
+        ({"class_name": ["no", "name"]}, "['no', 'name']"),
     ],
 )
 def test_anything_planted_in_the_description_is_refused(tiny_model, quiet_folder, planted, named):
