@@ -103,17 +103,11 @@ def image_size(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    from mask_detection.backend import start_tensorflow
+    from mask_detection import checkpoints, dataset
     from mask_detection.files import check_can_write
 
     for output in filter(None, (args.model, args.plot, args.report, args.split_file)):
         check_can_write(output)
-    start_tensorflow()
-    import keras
-
-    from mask_detection import checkpoints, dataset, training
-    from mask_detection.model import build_model, save_model
-
     samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(args.dataset))
     background = dataset.list_images(args.background)
     split, facts = make_split(args, samples)
@@ -121,16 +115,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
     run_folder = checkpoints.open_run_folder(args.model, identity, args.resume)
 
+    curves, probabilities = learn(args, split, background, run_folder)
+    write_results(args, {"arguments": arguments, **facts}, curves, split.test, probabilities)
+    shutil.rmtree(run_folder)
+    return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
+
+
+def learn(
+    args: argparse.Namespace, split: Split, background: tuple[Path, ...], run_folder: Path
+) -> tuple[dict[str, Curves], np.ndarray]:
+    """Train and save the model; return its curves and its answers to the test part, (N, n_classes) probabilities."""
+    from mask_detection.backend import start_tensorflow
+
+    start_tensorflow()  # not before, as the search for copies needs memory too
+    import keras
+
+    from mask_detection import training
+    from mask_detection.model import build_model, save_model
+
     keras.utils.set_random_seed(args.seed)
-    model = build_model(len(samples.class_names), args.image_size, args.head, args.init)
+    class_names = split.train.class_names
+    model = build_model(len(class_names), args.image_size, args.head, args.init)
     options = training.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
     learned_from = training.Examples.of(split.train, background)
     curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
-    save_model(model, args.model, samples.class_names)
-    facts = {"arguments": arguments, **facts}
-    write_results(args, facts, curves, split.test, training.predict(model, split.test, args.batch_size))
-    shutil.rmtree(run_folder)
-    return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
+    save_model(model, args.model, class_names)
+    return curves, training.predict(model, split.test, args.batch_size)
 
 
 def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MIN_SHARE_INSIDE = 0.5  # of a box's area; the Caffe SSD puts ghost boxes beside close-ups
 NMS_IOU = 0.4  # boxes that overlap more are one face
+MAX_SHARE_WITHIN = 0.8  # of a box's area within a surer one; above, it is a part of that face
 
 CAFFE_DETECT_SIZE = 400  # pixels of the picture's longer side; the network was trained on 300 x 300
 CAFFE_MIN_SIDE = 64  # pixels, below which its layers shrink to nothing
@@ -92,7 +94,19 @@ def keep_faces(
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
     kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU)
     kept = np.asarray(kept, int).ravel()
+    kept = kept[~_are_parts(clipped[kept])]
     return clipped[kept], confidences[kept]
+
+
+def _are_parts(boxes: np.ndarray) -> np.ndarray:
+    """Mark boxes (N, 4) that lie within a surer one before them, such as an eye of a close-up taken for a face."""
+    corner, opposite = (
+        np.maximum(boxes[:, None, :2], boxes[None, :, :2]),
+        np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]),
+    )
+    shared = np.maximum(opposite - corner, 0).prod(axis=2)  # (N, N) pixels
+    within = np.tril(shared, k=-1) > MAX_SHARE_WITHIN * _areas(boxes)[:, None]
+    return within.any(axis=1)
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
@@ -285,9 +299,9 @@ def find_yunet_file(folder: Path) -> Path:
     """
     months = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 
-    def year_and_month(path: Path) -> tuple[str, int]:
-        date = path.stem.removeprefix("face_detection_yunet_")[:7]  # such as 2023mar
-        return date[:4], months.index(date[4:]) if date[4:] in months else -1
+    def year_and_month(path: Path) -> tuple[int, int]:
+        date = re.search(r"_(\d{4})([a-z]{3})", path.stem)  # such as 2023mar
+        return (int(date[1]), months.index(date[2])) if date and date[2] in months else (0, 0)
 
     if not (files := list(folder.glob(YUNET_FILES))):
         raise MaskDetectionError(f"{folder}: holds no {YUNET_FILES}; run `python -m mask_detection.download yunet`")

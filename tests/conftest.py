@@ -46,6 +46,15 @@ def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None
         yield home
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep results of tests out of the user's own cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mask_detection.near_copies.user_cache_path", lambda *_, **__: folder)
+        yield folder
+
+
 @pytest.fixture
 def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a screen."""
