@@ -138,6 +138,7 @@ def learn(
     model = build_model(len(class_names), args.image_size, args.head, args.init)
     options = training.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
     learned_from = training.Examples.of(split.train, background)
+    print(f"{options.views} random views ({options.augmentation}) of each training image, a new one each epoch in turn")
     curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
     save_model(model, args.model, class_names)
     return curves, training.predict(model, split.test, args.batch_size)
