@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def examine_photo(
     seconds = time.perf_counter() - start
     probabilities = classifier.classify(crop_faces(frame, to_pixels(annotation.boxes)))  # (N, n_classes)
     answers = np.asarray(classifier.class_names)[probabilities.argmax(axis=1)]
-    truth = GroundTruth(annotation.boxes, annotation.labels)
+    truth = GroundTruth(annotation.boxes, np.asarray(annotation.labels, str))
     return PhotoResult(truth, answers, probabilities.max(axis=1, initial=0), detections, seconds)
 
 
@@ -109,13 +110,13 @@ def match_classes(
     """
     images = [(_scored(photo.detections, by_class=True), photo.truth) for photo in photos]
     unknown = {label for _, truth in images for label in truth.labels} - set(class_names)
-    options = {"ignored_labels": unknown, "min_size": min_size, "iou_threshold": IOU_THRESHOLD}
-    return {name: match_images(images, name, **options) for name in class_names}
+    match = partial(match_images, images, ignored_labels=unknown, min_size=min_size, iou_threshold=IOU_THRESHOLD)
+    return {name: match(name) for name in class_names}
 
 
 def _scored(detections: Detections, *, by_class: bool) -> ScoredBoxes:
     scores = detections.face_confidences * (detections.label_probabilities if by_class else 1)
-    return ScoredBoxes(detections.boxes, detections.labels, scores)
+    return ScoredBoxes(detections.boxes, np.asarray(detections.labels, str), scores)
 
 
 def match_crops(truth: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> dict[str, Matches]:
@@ -128,7 +129,7 @@ def match_crops(truth: np.ndarray, probabilities: np.ndarray, class_names: Seque
     """
     known = np.isin(truth, class_names)
     return {
-        name: Matches(scores[known], truth[known] == name, np.count_nonzero(truth == name))
+        name: Matches(scores[known], truth[known] == name, int(np.count_nonzero(truth == name)))
         for name, scores in zip(class_names, probabilities.T, strict=True)
     }
 
@@ -195,11 +196,13 @@ def confusion_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str]
     return confusion(truth[large], answers[large], class_names)
 
 
-def certainty_on_truth(photos: Sequence[PhotoResult], min_size: float = 0.0) -> float:
-    """The share of the true boxes of at least a size whose answer is not uncertain."""
+def certainty_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str], min_size: float = 0.0) -> float:
+    """The share of the true boxes of at least a size, of known classes, whose answer is not uncertain."""
     sizes = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos])
+    labels = np.concatenate([photo.truth.labels for photo in photos])
     probabilities = np.concatenate([photo.answer_probabilities for photo in photos])
-    return _mean_of_defined(probabilities[sizes >= min_size] >= CERTAIN_FROM)
+    chosen = (sizes >= min_size) & np.isin(labels, class_names)
+    return _mean_of_defined(probabilities[chosen] >= CERTAIN_FROM)
 
 
 def certainty_off_truth(photos: Sequence[PhotoResult], min_size: float = 0.0) -> float:
@@ -243,7 +246,7 @@ def _size_figures(
         **_ap_figures(match_classes(photos, class_names, min_size)),
         "accuracy": _by_class(class_names, answers.recalls),
         "balanced_accuracy": _or_none(answers.balanced_accuracy),
-        "certain_on_true_boxes": _or_none(certainty_on_truth(photos, min_size)),
+        "certain_on_true_boxes": _or_none(certainty_on_truth(photos, class_names, min_size)),
         "certain_on_false_boxes": _or_none(certainty_off_truth(photos, min_size)),
         "confusion_matrix": _confusion_figures(answers),
     }

@@ -22,7 +22,7 @@ IMAGENET_SIZE = 224  # pixels; its weights serve every input size
 
 # The layers at whose output training cuts the network into a frozen part and one that learns.
 HEAD_INPUT = "flatten"
-FINE_TUNE_INPUT = "block_12_add"
+FINE_TUNE_INPUT = "block_5_add"
 
 HEADS = ("classic", "flatten")
 

@@ -57,6 +57,7 @@ class Phase:
     name: str
     boundary: str
     epochs: int
+    views: int
     learning_rate: float
 
 
@@ -101,10 +102,13 @@ def train(
     Returns:
         Loss and accuracy of both parts after each epoch, for each phase.
     """
-    phases = [Phase("head", HEAD_INPUT, options.epochs, options.learning_rate)]
+    # A head that is to be fine-tuned needs only a sensible start, not all the views.
+    phases = [
+        Phase("head", HEAD_INPUT, options.epochs, 1 if options.fine_tune else options.views, options.learning_rate)
+    ]
     if options.fine_tune:
         rate = options.learning_rate * FINE_TUNE_RATE
-        phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, rate))
+        phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, options.views, rate))
     return {phase.name: _train_phase(phase, model, training, validation, options, run_folder) for phase in phases}
 
 
@@ -176,7 +180,7 @@ class _Features:
         """Random views, shuffled, without end."""
         options, files = self.options, []
         examples = examples.shuffled(options.seed)
-        for number in range(min(options.views, self.phase.epochs)):
+        for number in range(min(self.phase.views, self.phase.epochs)):
             files.append(self._file(f"view {number + 1}"))
             title, view = f"{self.phase.name}: view {number + 1}", VIEWS[options.augmentation]
             write_features(
