@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mask_detection.detections import Detections
+from mask_detection.metrics import box_iou
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
@@ -32,6 +33,8 @@ MIN_TEXT_PIXELS = 12
 def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
     """Draw boxes, labels and per cents; the outline of an uncertain answer is grey.
 
+    A label that would hide another face, as in a crowd, shrinks to the per cent: its colour still tells the class.
+
     Args:
         frame: the picture, (H, W, 3) BGR uint8; it is left as it is.
         detections: what was seen in it.
@@ -42,18 +45,21 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
     annotated = frame.copy()
     text_height = max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(frame.shape[:2])))
     colors = class_colors(detections.class_names)
-    answers = zip(
-        detections.boxes.tolist(),
-        detections.labels,
-        detections.label_probabilities,
-        detections.uncertain,
-        strict=True,
-    )
+    labels, probabilities, uncertain = detections.labels, detections.label_probabilities, detections.uncertain
     # The surest face comes first and is drawn last, so that its label lies on top.
-    for (x1, y1, x2, y2), label, probability, is_uncertain in reversed(list(answers)):
-        outline = GREY if is_uncertain else colors[label]
-        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(1, text_height // 8))
-        _put_label(annotated, f"{label}: {probability:.0%}", (x1, y1, y2), colors[label], text_height)
+    for i in reversed(range(len(detections))):
+        box, others = detections.boxes[i], np.delete(detections.boxes, i, axis=0)
+        color, per_cent = colors[labels[i]], f"{probabilities[i]:.0%}"
+        x1, y1, x2, y2 = box.tolist()
+        outline = GREY if uncertain[i] else color
+        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(2, text_height // 8))
+        for text in (f"{labels[i]}: {per_cent}", per_cent):
+            patch = _render_label(text, color, text_height)
+            place = _place_label(patch.shape, box, frame.shape)
+            if not box_iou(place[None], others).any():
+                break
+        left, top, right, bottom = place
+        annotated[top:bottom, left:right] = patch[: bottom - top, : right - left]
     return annotated
 
 
@@ -75,15 +81,14 @@ def _other_colors(count: int) -> list[Color]:
     return [(round(b * 255), round(g * 255), round(r * 255)) for r, g, b in rgb]
 
 
-def _put_label(image: np.ndarray, text: str, box_edges: tuple[int, int, int], color: Color, text_height: int) -> None:
-    """Paste a label above the box; below it or inside where there is no room, and always within the picture."""
-    label = _render_label(text, color, text_height)
-    height, width = (min(side, limit) for side, limit in zip(label.shape[:2], image.shape[:2], strict=True))
-    x1, y1, y2 = box_edges
-    top = y1 - height if y1 >= height else y2 if y2 + height <= image.shape[0] else y1
-    top = min(max(top, 0), image.shape[0] - height)
-    left = min(max(x1, 0), image.shape[1] - width)
-    image[top : top + height, left : left + width] = label[:height, :width]
+def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Above the box; below it or inside where there is no room, and always within the picture: (4,) int xyxy."""
+    height, width = (min(side, limit) for side, limit in zip(label_shape[:2], image_shape[:2], strict=True))
+    x1, y1, _, y2 = box.tolist()
+    top = y1 - height if y1 >= height else y2 if y2 + height <= image_shape[0] else y1
+    top = min(max(top, 0), image_shape[0] - height)
+    left = min(max(x1, 0), image_shape[1] - width)
+    return np.array([left, top, left + width, top + height])
 
 
 @lru_cache(maxsize=512)

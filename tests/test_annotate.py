@@ -154,3 +154,20 @@ def test_other_classes_have_colours_of_their_own():
     for i, color in enumerate(colors):
         for other in colors[:i]:
             assert np.abs(color - other).max() > 50
+
+
+def test_in_a_crowd_labels_shrink_rather_than_hide_other_faces():
+    face, beside = (100, 100, 140, 150), (150, 85, 190, 135)  # the full label of the first would reach over the other
+    alone = annotate(plain(400, 300), seen((face, MASKED)))
+    crowd = annotate(plain(400, 300), seen((face, MASKED), (beside, BARE)))
+    x1, y1, x2, y2 = beside
+    assert changed(alone)[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].any()
+    assert not changed(crowd)[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].any()
+    assert changed(crowd)[:100, 100:140].any()  # the per cent is still there
+
+
+def test_the_outline_of_an_uncertain_answer_is_grey():
+    sure, unsure = (annotate(plain(300, 200), seen(((50, 80, 150, 180), row))) for row in ((0.9, 0.1), (0.7, 0.3)))
+    assert sure[179, 100].tolist() == list(GREEN)
+    assert len(set(unsure[179, 100].tolist())) == 1
+    assert (unsure[:80] == GREEN).all(axis=2).any()  # the label keeps the class's colour
