@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 record = answer(image.path, frame, detections)
                 if output or window:
                     annotated = annotate(frame, detections)
-                if output:
+                if output and annotated is not None:
                     make_folder(output.parent)
                     write_image(output, annotated)
             except MaskDetectionError as error:

@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     refuse_output_over_source(args.source, args.output)
     shows = cli.decide_display(args.no_display, bool(args.output or args.log), "--output FILE or --log FILE")
-    status, frames_done, faces = cli.EXIT_DONE, 0, Counter()
+    status, frames_done = cli.EXIT_DONE, 0
+    faces: Counter[str] = Counter()
     with ExitStack() as stack:
         source = stack.enter_context(VideoSource(args.source))
         stages = cli.load_stages(args)

@@ -245,7 +245,7 @@ def _number(text: str | None, what: str) -> float:
 def _boxes_inside(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The boxes (N, 4) as float32, cut to the photo where no more than ``EDGE_TOLERANCE`` is lost."""
     inside = np.clip(boxes, 0, [*size, *size]).astype(np.float32)
-    ordered = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # False for NaN
+    ordered = np.greater(boxes[:, 2:], boxes[:, :2]).all(axis=1)  # False for NaN
     near = (np.abs(boxes - inside) <= EDGE_TOLERANCE).all(axis=1)
     _refuse(~ordered, boxes, "is empty or its corners are swapped")
     _refuse(~near, boxes, "is not inside the photo of {} x {}".format(*size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 
@@ -69,7 +71,8 @@ def street_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = resize(image, round(np.exp(rng.uniform(*np.log(FACE_PIXELS)))))
     if rng.random() < JPEG_SHARE:
         quality = int(rng.integers(*JPEG_QUALITY))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = cast(np.ndarray, cv2.imdecode(encoded, cv2.IMREAD_COLOR))  # None only for what is no image
     return resize(image, size)
 
 

@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,16 +33,16 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         _quieten_libraries()
-        with suppress(AttributeError):  # a notebook's standard output has no such thing
+        if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a notebook's standard output has no such thing
             # File names may hold what the terminal cannot show; and the log of a long run should show where it is.
-            sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+            reconfigure(errors="backslashreplace", line_buffering=True)
         _log_to_standard_error()
         try:
             return main(argv)
         except MaskDetectionError as error:
             logger.error("error: %s", error)
         except ImportError as error:
-            logger.error("error: %s", _import_remedy(error))
+            logger.error("error: %s", import_remedy(error))
         except BrokenPipeError:  # the reader of our standard output has left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_SOME_FAILED
@@ -196,7 +195,7 @@ def _log_to_standard_error() -> None:
         logger.addHandler(_StandardErrorHandler())
 
 
-def _import_remedy(error: ImportError) -> str:
+def import_remedy(error: ImportError) -> str:
     """One line for a library that is missing or cannot be loaded."""
     if isinstance(error, ModuleNotFoundError):
         return f"{error}; run `pip install -r {defaults.PROJECT_FOLDER / 'requirements.txt'}`"

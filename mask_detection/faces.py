@@ -92,8 +92,7 @@ def keep_faces(
     clipped, confidences = clipped[inside].astype(np.int32), confidences[inside].astype(np.float32)
 
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU)
-    kept = np.asarray(kept, int).ravel()
+    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU), int).ravel()
     kept = kept[~_are_parts(clipped[kept])]
     return clipped[kept], confidences[kept]
 
@@ -212,7 +211,9 @@ class HaarFaceDetector(FaceDetector):
 
     def __init__(self, confidence: float = CONFIDENCE) -> None:
         super().__init__(confidence)
-        self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+        from cv2.data import haarcascades
+
+        self._cascade = cv2.CascadeClassifier(haarcascades + "haarcascade_frontalface_default.xml")
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         part.write_bytes(data.tobytes())
 
 
-def can_write_format(path: Path) -> bool:
+def can_write_format(path: PurePath) -> bool:
     """Tell whether OpenCV writes colour images of the kind that the file's suffix names."""
     suffix = path.suffix.lower()
     return bool(suffix) and suffix not in NOT_FOR_COLOR and cv2.haveImageWriter(f"image{suffix}")

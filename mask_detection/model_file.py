@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 ZIP_START = b"PK\x03\x04"
 MAX_OUTPUTS = 100
-NEUTRAL = (None, False, 1, [], {})  # values of an argument that change nothing
+NEUTRAL: tuple[object, ...] = (None, False, 1, [], {})  # values of an argument that change nothing
 
 LAYERS = frozenset(
     "Activation Add Average AveragePooling2D BatchNormalization CenterCrop Concatenate Conv2D Dense DepthwiseConv2D "
@@ -113,7 +113,8 @@ def _without_training_parts(node: dict[str, Any]) -> dict[str, Any]:
 
 def _fit_to_this_keras(node: dict[str, Any]) -> None:
     """Change what another release wrote into what the installed one reads, in place; the answers stay the same."""
-    kind, config = node.get("class_name"), node.get("config")
+    kind = node.get("class_name")
+    config: Any = node.get("config")
     if kind in MODELS:
         _unnest(config)
     if kind not in LAYERS:

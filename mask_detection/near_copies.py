@@ -75,7 +75,7 @@ class _Features:
 
     def mirrored(self) -> _Features:
         """The features of the image's mirror image."""
-        points = self.points * np.float32([-1, 1]) + np.float32([self.thumbnail.shape[1] - 1, 0])
+        points = self.points * np.array([-1, 1], np.float32) + np.array([self.thumbnail.shape[1] - 1, 0], np.float32)
         return _Features(cv2.flip(self.thumbnail, 1), points, _mirrored_descriptors(self.descriptors))
 
 
@@ -131,10 +131,10 @@ def _features(path: Path) -> _Features:
     except MaskDetectionError:
         return _Features(np.zeros((1, 1), np.uint8), np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     working = _scaled(grey, WORKING_SIZE)
-    sift = cv2.SIFT_create(MAX_KEYPOINTS, contrastThreshold=0.02, enable_precise_upscale=True)
+    sift = cv2.SIFT.create(MAX_KEYPOINTS, contrastThreshold=0.02, enable_precise_upscale=True)
     keypoints, descriptors = sift.detectAndCompute(working, None)
     keypoints = keypoints[:MAX_KEYPOINTS]  # SIFT keeps more where the last ones are equally strong
-    points = np.float32([keypoint.pt for keypoint in keypoints]).reshape(-1, 2)
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float32).reshape(-1, 2)
     points = (points + 0.5) * (THUMBNAIL_SIZE / WORKING_SIZE) - 0.5  # pixel centres lie at whole numbers
     thumbnail = cv2.GaussianBlur(_scaled(working, THUMBNAIL_SIZE), (0, 0), sigmaX=1)  # evens out encoders' noise
     return _Features(thumbnail, points, _root_sift(descriptors)[:MAX_KEYPOINTS])
@@ -177,7 +177,7 @@ def _candidate_pairs(features: Sequence[_Features]) -> np.ndarray:
     usable = np.flatnonzero([len(each.points) >= MIN_INLIERS for each in features])
     if len(usable) < 2:
         return np.empty((0, 3), int)
-    bags, mirrored_bags = _bags_of_words([features[index].descriptors for index in usable])
+    bags, mirrored_bags = _bags_of_words([features[index].descriptors for index in usable.tolist()])
     index = NearestNeighbors(metric="cosine", n_jobs=-1).fit(sparse.vstack([bags, mirrored_bags]))
     count = min(CANDIDATES + 2, 2 * len(usable))  # an image meets itself, and maybe its mirror image
     with config_context(working_memory=128):  # MB, of distances at a time
@@ -242,8 +242,8 @@ def _are_near_copies(one: _Features, other: _Features) -> bool:
 
 def _matches(one: _Features, other: _Features) -> tuple[np.ndarray, np.ndarray]:
     """Points of ``one`` and the points of ``other`` that alone look like them, each (m, 2) float32."""
-    descriptors = (each.descriptors.astype(np.float32) for each in (one, other))  # OpenCV is 5 times slower on uint8
-    distances, indices = cv2.batchDistance(*descriptors, cv2.CV_32F, normType=cv2.NORM_L2, K=2)
+    query, train = (each.descriptors.astype(np.float32) for each in (one, other))  # OpenCV is 5 times slower on uint8
+    distances, indices = cv2.batchDistance(query, train, cv2.CV_32F, normType=cv2.NORM_L2, K=2)
     distinct = distances[:, 0] < RATIO * distances[:, 1]
     return one.points[distinct], other.points[indices[distinct, 0]]
 
@@ -262,8 +262,8 @@ def _agreement(one: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:
     """
     size = other.shape[::-1]
     a, b = cv2.warpAffine(one, affine, size).astype(np.float32), other.astype(np.float32)
-    inside = cv2.warpAffine(np.full_like(one, 255), affine, size, flags=cv2.INTER_NEAREST)
-    inside = cv2.erode(inside, np.ones((WINDOW, WINDOW), np.uint8), borderValue=0) > 0
+    shown = cv2.warpAffine(np.full_like(one, 255), affine, size, flags=cv2.INTER_NEAREST)
+    inside = cv2.erode(shown, np.ones((WINDOW, WINDOW), np.uint8), borderValue=0) > 0
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, (WINDOW, WINDOW))

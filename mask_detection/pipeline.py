@@ -34,10 +34,10 @@ def batches(
     """
     import tensorflow as tf
 
-    def load(index: np.ndarray) -> np.ndarray:
-        image = resize(read_image(paths[index]), input_size)
+    def load(index: np.int64) -> np.ndarray:
+        image = resize(read_image(paths[int(index)]), input_size)
         if view:
-            image = view(image, np.random.default_rng((seed, index)))
+            image = view(image, np.random.default_rng((seed, int(index))))
         return classifier_input([image], input_size)[0]
 
     def example(index: tf.Tensor) -> tf.Tensor:

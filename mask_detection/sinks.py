@@ -207,4 +207,4 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
         raise MaskDetectionError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-LOG_FORMATS = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}
+LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}

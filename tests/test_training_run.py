@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import keras
 import pytest
 
 import train_mask_detector
@@ -46,6 +45,8 @@ def test_two_phases_leave_everything_behind(train, dataset):
 
 def test_the_flatten_head_on_small_images(train):
     status, folder = train("--head", "flatten", "--image-size", 96)
+
+    import keras
 
     model = keras.models.load_model(folder / "model.h5")
     assert status == cli.EXIT_DONE
