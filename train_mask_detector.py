@@ -13,6 +13,7 @@ goes on).
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,11 +23,14 @@ from typing import TYPE_CHECKING, Any
 from mask_detection import cli, defaults
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from mask_detection.checkpoints import Curves
     from mask_detection.dataset import Samples
     from mask_detection.splits import Split
+
+logger = logging.getLogger("mask_detection.train")
 
 TRAINING_OPTIONS = (
     "epochs",
@@ -49,7 +53,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--background", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of no face, to stay unsure of"
     )
     files("--keep-out", type=Path, nargs="+", default=[], metavar="DIR", help="don't use near copies of these images")
-    files("-m", "--model", type=h5_file, default=defaults.MODEL_FILE, metavar="FILE", help="write the model here (.h5)")
+    files(
+        "-m",
+        "--model",
+        type=h5_file,
+        default=defaults.MODEL_FILE,
+        metavar="FILE",
+        help="write the model here (.h5) and its twin beside it (.tflite)",
+    )
     files("-p", "--plot", type=Path, metavar="FILE", help="draw the curves here (default: plot.png beside the model)")
     files("--report", type=Path, metavar="FILE", help="write all figures here (default: report.json beside the model)")
     files("--split-file", type=Path, metavar="FILE", help="read the split from here, or write it where there is none")
@@ -141,7 +152,21 @@ def learn(
     print(f"{options.views} random views ({options.augmentation}) of each training image, a new one each epoch in turn")
     curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
     save_model(model, args.model, class_names)
+    write_twin(args.model, model, class_names)
     return curves, training.predict(model, split.test, args.batch_size)
+
+
+def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:
+    """Write the model's ``.tflite`` twin beside it; detection can do without."""
+    from mask_detection import twin
+    from mask_detection.errors import MaskDetectionError
+    from mask_detection.network import ModelInfo
+
+    try:
+        path = twin.write_twin(model_path, model, ModelInfo(tuple(class_names), model.input_shape[1]))
+        print(f"twin, for detection without TensorFlow: {path}")
+    except MaskDetectionError as error:
+        logger.warning("%s: its .tflite twin was not written: %s", model_path, error)
 
 
 def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[str, Any]]:

@@ -19,7 +19,7 @@ def start_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silent_native_libraries():
+    with silent_native_libraries():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -39,8 +39,8 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @contextmanager
-def _silent_native_libraries() -> Iterator[None]:
-    """Point file descriptor 2 at nothing: what TensorFlow logs while it loads heeds no log level."""
+def silent_native_libraries() -> Iterator[None]:
+    """Point file descriptor 2 at nothing: what TensorFlow and LiteRT print there heeds no log level."""
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mask_detection.backend import compiled
 from mask_detection.defaults import MODEL_FILE
 from mask_detection.errors import MaskDetectionError
+from mask_detection.network import Network
 from mask_detection.preprocessing import classifier_input
-
-if TYPE_CHECKING:
-    import keras
+from mask_detection.tflite_file import is_tflite
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +28,12 @@ class MaskClassifier:
         input_size: width and height in pixels that crops are scaled to.
     """
 
-    def __init__(self, model: keras.Model, class_names: tuple[str, ...], input_size: int) -> None:
+    def __init__(
+        self, predict: Callable[[np.ndarray], np.ndarray], class_names: tuple[str, ...], input_size: int
+    ) -> None:
         self.class_names = class_names
         self.input_size = input_size
-        self._predict = compiled(model)
+        self._predict = predict  # see mask_detection.network.Network
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Classify face crops.
@@ -54,27 +53,49 @@ def load_classifier(path: Path = MODEL_FILE, class_names: Sequence[str] | None =
     """Load a mask classifier.
 
     Args:
-        path: an HDF5 model that ``train_mask_detector.py`` or the classic script wrote, whatever its suffix.
+        path: an HDF5 model that ``train_mask_detector.py`` or the classic script wrote, or a ``.tflite`` one, whatever
+            its suffix. An HDF5 model runs as its ``.tflite`` twin where LiteRT is installed.
         class_names: in the order of the model's outputs; instead of the names that the file holds.
 
     Raises:
         MaskDetectionError: it is no usable model, or the names don't fit its outputs.
     """
-    from mask_detection.model_file import load_keras_model
+    return to_classifier(path, load_network(path), class_names)
 
-    model, info = load_keras_model(path)
-    n_outputs = model.output_shape[1]
-    names = tuple(class_names or info.class_names or ())
-    if not names and n_outputs == len(CLASSIC_CLASS_NAMES):
+
+def load_network(path: Path) -> Network:
+    """Load a model file into the library that runs it fastest here; see :func:`load_classifier`."""
+    from mask_detection import litert
+
+    if is_tflite(path):
+        return litert.load_tflite(path)
+    if path.is_file() and litert.is_available():
+        from mask_detection.twin import load_twin
+
+        return load_twin(path)
+    from mask_detection.model_file import keras_network, load_keras_model
+
+    return keras_network(*load_keras_model(path))
+
+
+def to_classifier(path: Path, network: Network, class_names: Sequence[str] | None = None) -> MaskClassifier:
+    """Make a classifier of a network that was loaded from ``path``; see :func:`load_classifier`."""
+    names = _choose_class_names(path, network, class_names)
+    return MaskClassifier(network.predict, names, network.info.input_size)
+
+
+def _choose_class_names(path: Path, network: Network, given: Sequence[str] | None) -> tuple[str, ...]:
+    names = tuple(given or network.info.class_names or ())
+    if not names and network.n_outputs == len(CLASSIC_CLASS_NAMES):
         names = CLASSIC_CLASS_NAMES
         logger.warning(
             "%s: holds no class names; taken as %s (if that is the wrong way round, give --classes)",
             path,
             ",".join(names),
         )
-    if len(names) != n_outputs or len(set(names)) != n_outputs:
+    if len(names) != network.n_outputs or len(set(names)) != network.n_outputs:
         raise MaskDetectionError(
-            f"{path}: has {n_outputs} outputs, but the class names are {','.join(names) or 'not in the file'}; "
-            f"give {n_outputs} different names with --classes"
+            f"{path}: has {network.n_outputs} outputs, but the class names are "
+            f"{','.join(names) or 'not in the file'}; give {network.n_outputs} different names with --classes"
         )
-    return MaskClassifier(model, names, info.input_size)
+    return names

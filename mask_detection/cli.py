@@ -74,7 +74,8 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=defaults.MODEL_FILE,
         metavar="FILE",
-        help="mask classifier made by train_mask_detector.py (default: mask_detector.h5 beside the scripts)",
+        help="mask classifier, .h5 or .tflite, made by train_mask_detector.py or mask_detection.export "
+        "(default: mask_detector.h5 beside the scripts)",
     )
     parser.add_argument(
         "--classes",

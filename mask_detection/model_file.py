@@ -11,15 +11,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from mask_detection.backend import start_tensorflow
+from mask_detection.backend import compiled, start_tensorflow
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_start
+from mask_detection.network import MAX_OUTPUTS, ModelInfo, Network
 from mask_detection.preprocessing import PREPROCESSING
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 ZIP_START = b"PK\x03\x04"
-MAX_OUTPUTS = 100
 NEUTRAL: tuple[object, ...] = (None, False, 1, [], {})  # values of an argument that change nothing
 
 LAYERS = frozenset(
@@ -42,19 +41,6 @@ DESCRIPTIONS = frozenset({"DTypePolicy", "Policy", "__keras_tensor__"})
 ACTIVATIONS = frozenset(
     "elu gelu hard_sigmoid leaky_relu linear relu relu6 selu sigmoid silu softmax softplus softsign swish tanh".split()
 )
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says of itself.
-
-    Attributes:
-        class_names: the classes in the order of the network's outputs; None where the file doesn't say.
-        input_size: width and height of the network's input in pixels.
-    """
-
-    class_names: tuple[str, ...] | None
-    input_size: int
 
 
 def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
@@ -75,6 +61,11 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
     _refuse_unknown_parts(path, nodes)
     model = _build(path, config, nodes)
     return model, _describe(path, model, attributes)
+
+
+def keras_network(model: keras.Model, info: ModelInfo) -> Network:
+    """A model that :func:`load_keras_model` loaded, ready to run."""
+    return Network(compiled(model), model.output_shape[1], info)
 
 
 def _check_is_hdf5(path: Path) -> None:

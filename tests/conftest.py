@@ -51,7 +51,8 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep results of tests out of the user's own cache folder."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mask_detection.near_copies.user_cache_path", lambda *_, **__: folder)
+        for module in ("near_copies", "twin"):
+            patch.setattr(f"mask_detection.{module}.user_cache_path", lambda *_, **__: folder)
         yield folder
 
 
@@ -171,6 +172,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that loads in no time, for the tests in which the answers don't matter."""
     from mask_detection.backend import start_tensorflow
     from mask_detection.model import save_model
+    from mask_detection.network import ModelInfo
+    from mask_detection.twin import write_twin
 
     start_tensorflow()
     import keras
@@ -179,7 +182,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
     model = keras.Sequential([keras.Input((32, 32, 3)), *layers])
     path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
-    save_model(model, path, ("with_mask", "without_mask"))
+    class_names = ("with_mask", "without_mask")
+    save_model(model, path, class_names)
+    write_twin(path, model, ModelInfo(class_names, 32))
     return path
 
 

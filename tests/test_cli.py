@@ -153,7 +153,7 @@ def test_a_dead_display_does_not_matter_to_outputs(photo, tmp_path):
     assert output.exists()
 
 
-def test_a_reader_that_leaves_is_no_traceback(photo, tmp_path):
+def test_a_reader_that_leaves_is_no_traceback(photo, tiny_model):
     """As in ``detect_mask_image.py … | head -1``."""
     source = (
         "import os, sys, detect_mask_image as script\n"
@@ -163,7 +163,7 @@ def test_a_reader_that_leaves_is_no_traceback(photo, tmp_path):
         "sys.exit(script.main(sys.argv[1:]))\n"
     )
     files = ["--image", photo, "--json", "-", "--detector", "haar", "--no-display"]
-    done = run_python("-c", source, *files, "--model", ROOT / "tests" / "fixtures" / "classic_tf215.model")
+    done = run_python("-c", source, *files, "--model", tiny_model)
     assert done.returncode == cli.EXIT_SOME_FAILED
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
