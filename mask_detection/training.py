@@ -160,10 +160,8 @@ def _cut(model: keras.Model, boundary: str) -> tuple[keras.Model, keras.Model]:
     between = model.get_layer(boundary).output
     frozen, learning = keras.Model(model.input, between), keras.Model(between, model.output)
     frozen.trainable = False
-    learning.trainable = True
-    for layer in learning.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    for layer in learning.layers:  # one by one: an earlier phase froze some, and a model that is True passes nothing on
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     return frozen, learning
 
 

@@ -43,6 +43,24 @@ def test_two_phases_leave_everything_behind(train, dataset):
     assert (n_right < sum(report["images"]["test"].values())) == (folder / "report_mistakes.png").exists()
 
 
+def test_fine_tuning_changes_the_last_blocks_and_nothing_below(train, shipped_model):
+    import keras
+    import numpy as np
+
+    _, folder = train("--fine-tune", 1, "--epochs", 1)
+    before, after = (keras.models.load_model(path) for path in (shipped_model, folder / "model.h5"))
+
+    def is_changed(layer: str) -> bool:
+        pairs = zip(before.get_layer(layer).get_weights(), after.get_layer(layer).get_weights(), strict=True)
+        return any(not np.array_equal(old, new) for old, new in pairs)
+
+    assert is_changed("block_6_expand")
+    assert is_changed("Conv_1")
+    assert not is_changed("Conv1")
+    assert not is_changed("block_5_project")
+    assert not is_changed("Conv_1_bn")  # BatchNorm stays as it was
+
+
 def test_the_flatten_head_on_small_images(train):
     status, folder = train("--head", "flatten", "--image-size", 96)
 
