@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mask_detection.detections import Detections
-from mask_detection.metrics import box_iou
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
@@ -28,6 +27,7 @@ NO_MASK_NAMES = {"withoutmask", "nomask", "unmasked", "withoutmasks", "notmasked
 
 TEXT_SHARE = 0.028  # height of the letters in parts of the picture's smaller side
 MIN_TEXT_PIXELS = 12
+MAX_HIDDEN = 0.1  # part of a face that another face's label may cover
 
 
 def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
@@ -56,7 +56,7 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
         for text in (f"{labels[i]}: {per_cent}", per_cent):
             patch = _render_label(text, color, text_height)
             place = _place_label(patch.shape, box, frame.shape)
-            if not box_iou(place[None], others).any():
+            if not _hides_a_face(place, others):
                 break
         left, top, right, bottom = place
         annotated[top:bottom, left:right] = patch[: bottom - top, : right - left]
@@ -79,6 +79,13 @@ def _other_colors(count: int) -> list[Color]:
     hues = [hue if hue < 0.16 else hue + 0.34 for hue in hues]  # leaves out yellow and green
     rgb = [colorsys.hsv_to_rgb(hue, 0.85, 0.9) for hue in hues]
     return [(round(b * 255), round(g * 255), round(r * 255)) for r, g, b in rgb]
+
+
+def _hides_a_face(label: np.ndarray, boxes: np.ndarray) -> bool:
+    """Tell whether a label (4,) xyxy covers more than ``MAX_HIDDEN`` of one of the boxes (N, 4)."""
+    sides = np.minimum(label[2:], boxes[:, 2:]) - np.maximum(label[:2], boxes[:, :2])
+    shared, areas = np.maximum(sides, 0).prod(axis=1), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return bool((shared > MAX_HIDDEN * areas).any())
 
 
 def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
