@@ -148,7 +148,6 @@ def train_classic(args: argparse.Namespace) -> float:
     model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="binary_crossentropy", metrics=["accuracy"])
     model.fit(
         generator.flow(images[train], targets[train], batch_size=BATCH_SIZE, seed=args.seed),
-        steps_per_epoch=len(train) // BATCH_SIZE,
         validation_data=(images[validation], targets[validation]),
         epochs=args.epochs,
         verbose=2,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -32,11 +33,18 @@ from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from mask_detection.faces import FaceDetector
 
 REQUIREMENTS = defaults.PROJECT_FOLDER / "requirements.txt"
 REINSTALL = f"run `pip install -r {REQUIREMENTS}` in a fresh virtual environment"
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}  # called other than the library
+MODULES = {  # called other than the library
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "opencv-python": "cv2",
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+}
 WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")
 NAME_WIDTH = 14  # characters, at least
 HASH_DIGITS = 16  # enough to tell files apart
@@ -177,16 +185,40 @@ def _commit() -> str:
 
 
 def _requirements() -> dict[str, str]:
-    """The lines of ``requirements.txt`` by the library's name."""
-    lines = (line.partition("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines if line}
+    """What ``requirements.txt`` asks for on this machine, by the library's name."""
+    lines = _requirement_lines(REQUIREMENTS)
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines if _is_meant(line)}
+
+
+def _requirement_lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        requirement = line.partition("#")[0].strip()
+        if requirement.startswith("-r "):
+            yield from _requirement_lines(path.with_name(requirement.removeprefix("-r ").strip()))
+        elif requirement:
+            yield requirement
+
+
+def _is_meant(requirement: str) -> bool:
+    """Tell whether a requirement's marker, such as ``; sys_platform != "darwin"``, holds here."""
+    parsed = _parsed(requirement)
+    return parsed is None or parsed.marker is None or parsed.marker.evaluate()
+
+
+def _parsed(requirement: str) -> Requirement | None:
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # it comes with TensorFlow, whose absence is reported
+        return None
+    return Requirement(requirement)
 
 
 def _library(name: str, requirement: str) -> Finding:
     if name == "imutils" and "cv2" not in sys.modules:  # it imports OpenCV, whose fault is told already
         return Finding(name, "not tried without OpenCV")
     try:
-        version = importlib.import_module(MODULES.get(name, name)).__version__
+        module = importlib.import_module(MODULES.get(name, name))
+        version = getattr(module, "__version__", None) or importlib.metadata.version(name)
     except Exception as error:  # broken libraries raise anything
         return Finding(name, "cannot be loaded", _fault_of_loading(name, error))
     return _version(name, version, requirement)
@@ -199,11 +231,8 @@ def _version(name: str, version: str, requirement: str) -> Finding:
 
 
 def _fits(version: str, requirement: str) -> bool:
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:  # it comes with TensorFlow, whose absence is reported
-        return True
-    return Requirement(requirement).specifier.contains(version, prereleases=True)
+    parsed = _parsed(requirement)
+    return parsed is None or parsed.specifier.contains(version, prereleases=True)
 
 
 def check_face_detectors(args: argparse.Namespace) -> Iterator[Finding]:

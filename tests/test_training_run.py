@@ -34,7 +34,8 @@ def test_two_phases_leave_everything_behind(train, dataset):
     status, folder = train("--fine-tune", 2, "--background", dataset / "c")
 
     assert status == cli.EXIT_DONE
-    assert {path.name for path in folder.iterdir()} <= {"model.h5", "plot.png", "report.json", "report_mistakes.png"}
+    outputs = {"model.h5", "model.tflite", "plot.png", "report.json", "report_mistakes.png"}
+    assert {path.name for path in folder.iterdir()} <= outputs
     report = json.loads((folder / "report.json").read_text())
     assert [len(report["curves"][phase]["val_loss"]) for phase in ("head", "fine_tune")] == [3, 2]
     assert sum(sum(counts.values()) for counts in report["images"].values()) == 33
