@@ -68,15 +68,7 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
 def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says which face detector and which classifier :func:`load_stages` loads."""
     add_face_detector_arguments(parser)
-    parser.add_argument(
-        "-m",
-        "--model",
-        type=Path,
-        default=defaults.MODEL_FILE,
-        metavar="FILE",
-        help="mask classifier, .h5 or .tflite, made by train_mask_detector.py or mask_detection.export "
-        "(default: mask_detector.h5 beside the scripts)",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--classes",
         type=lambda text: tuple(text.split(",")),
@@ -95,14 +87,7 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_face_detector_arguments(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
     """Add what says which face detector to load, and how large it is to see a picture."""
-    parser.add_argument(
-        "-f",
-        "--face",
-        type=Path,
-        default=defaults.FACE_FOLDER,
-        metavar="DIR",
-        help="folder with the face detector's files (default: face_detector beside the scripts)",
-    )
+    add_face_folder_argument(parser)
     parser.add_argument(
         "--detector",
         choices=defaults.DETECTORS,
@@ -115,6 +100,31 @@ def add_face_detector_arguments(parser: argparse.ArgumentParser, default: str | 
         metavar="PIXELS",
         help="scale a picture's longer side to this for the face detector: larger finds smaller faces and takes longer "
         "(default: the detector's own choice)",
+    )
+
+
+def add_face_folder_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where the face detectors' files lie."""
+    parser.add_argument(
+        "-f",
+        "--face",
+        type=Path,
+        default=defaults.FACE_FOLDER,
+        metavar="DIR",
+        help="folder with the face detector's files (default: face_detector beside the scripts)",
+    )
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add which classifier to load."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        default=defaults.MODEL_FILE,
+        metavar="FILE",
+        help="mask classifier, .h5 or .tflite, made by train_mask_detector.py or mask_detection.export "
+        "(default: mask_detector.h5 beside the scripts)",
     )
 
 

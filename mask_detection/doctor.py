@@ -101,22 +101,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.argument_parser(__doc__)
     parser.prog = "python -m mask_detection.doctor"
-    parser.add_argument(
-        "-f",
-        "--face",
-        type=Path,
-        default=defaults.FACE_FOLDER,
-        metavar="DIR",
-        help="folder with the face detector's files (default: face_detector beside the scripts)",
-    )
-    parser.add_argument(
-        "-m",
-        "--model",
-        type=Path,
-        default=defaults.MODEL_FILE,
-        metavar="FILE",
-        help="mask classifier (default: mask_detector.h5 beside the scripts)",
-    )
+    cli.add_face_folder_argument(parser)
+    cli.add_model_argument(parser)
     return parser.parse_args(argv)
 
 

@@ -24,8 +24,6 @@ IMAGENET_SIZE = 224  # pixels; its weights serve every input size
 HEAD_INPUT = "flatten"
 FINE_TUNE_INPUT = "block_5_add"
 
-HEADS = ("classic", "flatten")
-
 
 def build_model(
     n_classes: int, input_size: int, head: str = "classic", backbone_from: Path | None = None
