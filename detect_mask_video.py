@@ -13,25 +13,21 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mask_detection import cli
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mask_detection.detections import Detections
     from mask_detection.sinks import CsvRows, JsonLines, VideoFile, Window
-    from mask_detection.sources import VideoSource
+    from mask_detection.sources import Frame
 
 logger = logging.getLogger("mask_detection.video")
 
@@ -82,14 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
-        frames = islice(zip(source, moments_of(source), strict=False), args.max_frames)
+        frames = islice(source, args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame, moment in tqdm(frames, total=total, unit="frame", disable=None):
-                detections = detect_masks(frame, *stages)
+            for frame in tqdm(frames, total=total, unit="frame", disable=None):
+                detections = detect_masks(frame.image, *stages)
                 frames_done += 1
                 faces.update(detections.labels)
-                if not outputs.write(frame, detections, moment):
+                if not outputs.write(frame, detections):
                     break
         except MaskDetectionError as error:
             if not frames_done:
@@ -110,29 +106,18 @@ class Outputs:
     log: JsonLines | CsvRows | None
     window: Window | None
 
-    def write(self, frame: np.ndarray, detections: Detections, moment: dict[str, Any]) -> bool:
-        """Hand a frame (H, W, 3) BGR uint8 to every output; False when the user has had enough."""
+    def write(self, frame: Frame, detections: Detections) -> bool:
+        """Hand a frame to every output; False when the user has had enough."""
         from mask_detection.annotate import annotate
 
         if self.log:
-            self.log.write({**moment, "faces": detections.to_records()})
+            self.log.write({**frame.moment(), "faces": detections.to_records()})
         if not (self.video or self.window):
             return True
-        annotated = annotate(frame, detections)
+        annotated = annotate(frame.image, detections)
         if self.video:
             self.video.write(annotated)
         return self.window is None or self.window.show(annotated)
-
-
-def moments_of(source: VideoSource) -> Iterator[dict[str, Any]]:
-    """For each frame its number and its time: seconds from the start; live, the time of day too (ISO 8601, UTC)."""
-    started = time.monotonic()
-    for frame in count():
-        if source.is_live:
-            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            yield {"frame": frame, "time_s": round(time.monotonic() - started, 3), "time": now}
-        else:
-            yield {"frame": frame, "time_s": round(frame / source.frame_rate, 3)}
 
 
 def refuse_output_over_source(source: str, output: Path | None) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import glob
 import math
 import os
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -70,6 +73,28 @@ def _with_distinct_names(images: list[ImageFile]) -> list[ImageFile]:
     return [ImageFile(image.path, path.relative_to(common)) for image, path in zip(images, absolute, strict=True)]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video, and when it was.
+
+    Attributes:
+        image: (H, W, 3) BGR uint8.
+        index: 0 for the first frame.
+        time_s: seconds from the start.
+        time: the time of day when a live source gave it, ISO 8601 in UTC; None for a file.
+    """
+
+    image: np.ndarray
+    index: int
+    time_s: float
+    time: str | None = None
+
+    def moment(self) -> dict[str, Any]:
+        """Number and time as they stand in the log."""
+        moment = {"frame": self.index, "time_s": round(self.time_s, 3)}
+        return {**moment, "time": self.time} if self.time else moment
+
+
 class VideoSource:
     """A video file, camera or stream as an iterator of frames; a context manager that releases it at the end.
 
@@ -108,19 +133,24 @@ class VideoSource:
     def __exit__(self, *exception: object) -> None:
         self._capture.release()
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the frames, each (H, W, 3) BGR uint8.
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames.
 
         Raises:
             MaskDetectionError: there is no frame at all, or a file breaks off before its announced end.
         """
         frames_read = 0
+        started = time.monotonic()
         while True:
-            arrived, frame = self._capture.read()
+            arrived, image = self._capture.read()
             if not arrived:
                 break
+            if self.is_live:
+                now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+                yield Frame(image, frames_read, time.monotonic() - started, now)
+            else:
+                yield Frame(image, frames_read, frames_read / self.frame_rate)
             frames_read += 1
-            yield frame
         self._check_end(frames_read)
 
     def _check_end(self, frames_read: int) -> None:
