@@ -153,7 +153,7 @@ def learn(
     curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
     save_model(model, args.model, class_names)
     write_twin(args.model, model, class_names)
-    return curves, training.predict(model, split.test, args.batch_size)
+    return curves, training.predict(model, split.test)
 
 
 def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 STORED = np.float16  # half the disk; the rounding is far below what augmentation changes
+BATCH_SIZE = 16  # images; more take as long and 16 MB each, most of it for the first blocks' answers
 SHUFFLE_BYTES = 64 << 20  # memory for the window in which examples are mixed
 
 
@@ -29,7 +30,6 @@ def write_features(
     path: Path,
     frozen: keras.Model,
     images: Sequence[Path],
-    batch_size: int,
     title: str,
     view: View | None = None,
     seed: int = 0,
@@ -40,7 +40,6 @@ def write_features(
         path: where to.
         frozen: maps (n, S, S, 3) images to (n, …) features.
         images: N files.
-        batch_size: images at a time.
         title: of the progress bar.
         view: a random change to each image.
         seed: of the views.
@@ -50,8 +49,8 @@ def write_features(
     """
     if path.exists():
         return
-    data = batches(images, frozen.input_shape[1], batch_size, view, seed)
-    n_batches = -(-len(images) // batch_size)
+    data = batches(images, frozen.input_shape[1], BATCH_SIZE, view, seed)
+    n_batches = -(-len(images) // BATCH_SIZE)
     answer = compiled(frozen)
     with written_whole(path) as part, part.open("wb") as file:
         for batch in tqdm(data, title, n_batches, unit="batch", disable=None, leave=False):

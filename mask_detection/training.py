@@ -13,7 +13,7 @@ from mask_detection.augmentation import VIEWS
 from mask_detection.backend import compiled
 from mask_detection.checkpoints import Curves, PhaseCheckpoint
 from mask_detection.dataset import Samples
-from mask_detection.features import feature_batches, write_features
+from mask_detection.features import BATCH_SIZE, feature_batches, write_features
 from mask_detection.model import FINE_TUNE_INPUT, HEAD_INPUT
 from mask_detection.pipeline import batches
 
@@ -181,17 +181,15 @@ class _Features:
         for number in range(min(self.phase.views, self.phase.epochs)):
             files.append(self._file(f"view {number + 1}"))
             title, view = f"{self.phase.name}: view {number + 1}", VIEWS[options.augmentation]
-            write_features(
-                files[-1], self.frozen, examples.paths, options.batch_size, title, view, options.seed + number
-            )
+            write_features(files[-1], self.frozen, examples.paths, title, view, options.seed + number)
         shape = self.frozen.output_shape[1:]
         return feature_batches(files, examples.targets, shape, options.batch_size, options.seed)
 
     def of_originals(self, examples: Examples) -> tf.data.Dataset:
         """The images as they are, once."""
-        file, batch_size = self._file("validation"), self.options.batch_size
-        write_features(file, self.frozen, examples.paths, batch_size, f"{self.phase.name}: validation")
-        return feature_batches([file], examples.targets, self.frozen.output_shape[1:], batch_size)
+        file = self._file("validation")
+        write_features(file, self.frozen, examples.paths, f"{self.phase.name}: validation")
+        return feature_batches([file], examples.targets, self.frozen.output_shape[1:], self.options.batch_size)
 
     def _file(self, what: str) -> Path:
         return self.run_folder / f"{self.phase.name} {what}.float16"
@@ -203,8 +201,8 @@ def _class_weights(targets: np.ndarray) -> dict[int, float]:
     return dict(enumerate((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist()))
 
 
-def predict(model: keras.Model, samples: Samples, batch_size: int) -> np.ndarray:
+def predict(model: keras.Model, samples: Samples) -> np.ndarray:
     """The model's probabilities for each image, (N, n_classes) float32."""
-    data = batches(samples.paths, model.input_shape[1], batch_size)
+    data = batches(samples.paths, model.input_shape[1], BATCH_SIZE)
     answer = compiled(model)
     return np.concatenate([answer(images) for images in data])
