@@ -1,7 +1,7 @@
 """Measure what following faces does to the labels in videos: how often they change, and how late.
 
 python benchmarks/tracking.py --source party.mp4 street.mp4 --detector yunet --every 1 5
-python benchmarks/tracking.py --source party.mp4 --scale 0.2 --detect-size 640
+python benchmarks/tracking.py --source party.mp4 --shrink 6 --detect-size 640
 
 For each video and pace it tells how many tracks there are, how often the label changes from one sighting of a track to
 the next, as the classifier says and smoothed, how many changes last, and how many frames later smoothing shows those.
@@ -53,7 +53,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="look at each Nth frame (default: 1)",
     )
-    parser.add_argument("--scale", type=cli.share, default=1.0, metavar="0..1", help="make the frames smaller first")
+    parser.add_argument(
+        "--shrink", type=cli.positive_int, default=1, metavar="N", help="make the frames N times smaller first"
+    )
     cli.add_stage_arguments(parser)
     return parser.parse_args(argv)
 
@@ -65,35 +67,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.sources import VideoSource
 
     stages = cli.load_stages(args)
-    print(
-        f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'mean delay':>12}{'longest':>9}"
-    )
+    print(f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'delay':>7}{'longest':>9}")
     for name in args.source:
         with VideoSource(name) as source:
             half_window = HALF_WINDOW * source.frame_rate
-            seen = list(detect(source, *stages, args.scale))
+            seen = list(detect(source, *stages, args.shrink))
         for every in args.every:
             tracks = follow(seen[::every])
             raw, smoothed = (sum(len(changes(track, column)) for track in tracks) for column in ("raw", "smoothed"))
             late = [delay for track in tracks for delay in delays(track, max(1, round(half_window / every)))]
             mean, longest = (f"{sum(late) / len(late):.1f}", f"{max(late)}") if late else ("-", "-")
             print(
-                f"{Path(name).name:<28}{every:>6}{len(tracks):>8}{raw:>6}{smoothed:>10}{len(late):>9}{mean:>12}{longest:>9}",
+                f"{Path(name).name:<28}{every:>6}{len(tracks):>8}{raw:>6}{smoothed:>10}{len(late):>9}{mean:>7}{longest:>9}",
                 flush=True,
             )
     return cli.EXIT_DONE
 
 
 def detect(
-    source: VideoSource, face_detector: FaceDetector, classifier: MaskClassifier, scale: float
+    source: VideoSource, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
 ) -> Iterator[tuple[Frame, Detections]]:
-    """Yield each frame and what is seen in it when it is scaled down."""
+    """Yield each frame and what is seen in it when it is that many times smaller."""
     import cv2
 
     from mask_detection.detections import detect_masks
 
     for frame in source:
-        image = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(frame.image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
         yield frame, detect_masks(image, face_detector, classifier)
 
 

@@ -32,17 +32,25 @@ class Tracker:
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
         self._track_ids = count(1)
+        self._given: Detections | None = None  # the last time
+        self._followed: Detections | None = None
 
     def update(self, detections: Detections, time_s: float) -> Detections:
         """Give each face the number and the smoothed probabilities of its track.
 
         Args:
-            detections: the faces of the next frame that was searched.
+            detections: the faces of the next frame. The very object of the frame before says that this one was not
+                searched: its faces are held.
             time_s: when that frame was, in seconds. The pace may vary.
 
         Returns:
             The same faces in the same order. One that is new is there at once, with a number of its own.
         """
+        if self._followed is None or detections is not self._given:
+            self._given, self._followed = detections, self._follow(detections, time_s)
+        return self._followed
+
+    def _follow(self, detections: Detections, time_s: float) -> Detections:
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= MAX_GAP]
         last_boxes = np.array([track.box for track in self._tracks]).reshape(-1, 4)
         matches = match_greedily(box_iou(detections.boxes, last_boxes), MIN_IOU)
