@@ -4,7 +4,7 @@ python benchmarks/tracking.py --source party.mp4 street.mp4 --detector yunet --e
 python benchmarks/tracking.py --source party.mp4 --shrink 6 --detect-size 640
 
 For each video and pace it tells how many tracks there are, how often the label changes from one sighting of a track to
-the next, as the classifier says and smoothed, how many changes last, and how many frames later smoothing shows those.
+the next, as the classifier says and smoothed, how many changes last, and after how many sightings more these show.
 A change lasts if in the half second before it and in that after it the answers are, on average, certain of one class.
 """
 
@@ -34,9 +34,8 @@ HALF_WINDOW = 0.5  # seconds
 
 
 class Sighting(NamedTuple):
-    """A frame of a track, and the probabilities of the classes in it, (n_classes,), as they came and smoothed."""
+    """The probabilities of the classes, (n_classes,), as they came and smoothed."""
 
-    frame: int
     raw: np.ndarray
     smoothed: np.ndarray
 
@@ -108,7 +107,7 @@ def follow(seen: Iterable[tuple[Frame, Detections]]) -> list[list[Sighting]]:
         for track_id, raw, smoothed in zip(
             followed.tracks, detections.probabilities, followed.probabilities, strict=True
         ):
-            tracks[track_id].append(Sighting(frame.index, raw, smoothed))
+            tracks[track_id].append(Sighting(raw, smoothed))
     return list(tracks.values())
 
 
@@ -119,7 +118,7 @@ def changes(track: list[Sighting], column: str) -> list[int]:
 
 
 def delays(track: list[Sighting], half_window: int) -> Iterator[int]:
-    """How many frames after each lasting change the smoothed label has changed too."""
+    """How many sightings after each lasting change the smoothed label has changed too."""
     import numpy as np
 
     from mask_detection.detections import CERTAIN_FROM
@@ -132,8 +131,8 @@ def delays(track: list[Sighting], half_window: int) -> Iterator[int]:
         label = after.argmax()
         if label == before.argmax() or min(before.max(), after.max()) < CERTAIN_FROM:
             continue
-        shown = (sighting.frame for sighting in track[i:] if sighting.smoothed.argmax() == label)
-        yield next(shown, track[-1].frame + 1) - track[i].frame
+        shown = (delay for delay, sighting in enumerate(track[i:]) if sighting.smoothed.argmax() == label)
+        yield next(shown, len(track) - i)
 
 
 if __name__ == "__main__":
