@@ -2,7 +2,8 @@
 
 python detect_mask_video.py
 python detect_mask_video.py --source street.mp4 --output annotated.mp4 --no-display
-python detect_mask_video.py --source rtsp://camera.local/stream --log seen.jsonl
+python detect_mask_video.py --source rtsp://camera.local/stream --log seen.jsonl --summary summary.json
+python detect_mask_video.py --alert-command "paplay bell.oga" --alert-after 5
 
 In the window, q or ESC stops. Exit status: 0 all done, 1 the source broke off and the frames until then were done,
 2 nothing could be done, 130 interrupted (what was written until then is kept).
@@ -13,9 +14,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,9 +25,14 @@ from mask_detection import cli
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
+    from mask_detection.alarm import Alarm
     from mask_detection.detections import Detections
+    from mask_detection.overlay import Overlay
     from mask_detection.sinks import CsvRows, JsonLines, VideoFile, Window
     from mask_detection.sources import Frame
+    from mask_detection.summary import Summary
+
+ALARM_CONDITIONS = ("alert_after", "alert_cooldown", "alert_class")
 
 logger = logging.getLogger("mask_detection.video")
 
@@ -51,9 +56,47 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="write what is seen in each frame: .jsonl, .csv, or - for standard output",
     )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="write at the end what was seen in all, and of each track: JSON"
+    )
+    parser.add_argument("--no-overlay", action="store_true", help="draw no frames/s and counts into the corner")
     parser.add_argument("--max-frames", type=cli.positive_int, metavar="N", help="stop after N frames")
     cli.add_detection_arguments(parser)
-    return parser.parse_args(argv)
+    add_alarm_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.alert_command is None and any(getattr(args, name) != parser.get_default(name) for name in ALARM_CONDITIONS):
+        parser.error("conditions of an alarm are given, but not what to do: add --alert-command")
+    return args
+
+
+def add_alarm_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says when to raise the alarm, and how."""
+    alarm = parser.add_argument_group("alarm", "run a command when a face was seen without a mask for too long")
+    alarm.add_argument(
+        "--alert-command",
+        metavar="COMMAND",
+        help="program and arguments, run without a shell; the event comes as a line of JSON on its standard input",
+    )
+    alarm.add_argument(
+        "--alert-after",
+        type=cli.seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="how long a face has to be seen so; each track raises one alarm at most (default: %(default)g)",
+    )
+    alarm.add_argument(
+        "--alert-cooldown",
+        type=cli.seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="least time between two alarms (default: %(default)g)",
+    )
+    alarm.add_argument(
+        "--alert-class",
+        nargs="+",
+        metavar="NAME",
+        help="the classes to raise it for (default: the model's class without a mask)",
+    )
 
 
 @cli.command
@@ -63,17 +106,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     from mask_detection.detections import detect_masks
+    from mask_detection.overlay import Overlay
     from mask_detection.sinks import Window, open_log, open_video_file
     from mask_detection.sources import VideoSource
+    from mask_detection.summary import open_summary
+    from mask_detection.tracking import Tracker
 
     refuse_output_over_source(args.source, args.output)
-    shows = cli.decide_display(args.no_display, bool(args.output or args.log), "--output FILE or --log FILE")
-    status, frames_done = cli.EXIT_DONE, 0
-    faces: Counter[str] = Counter()
+    has_alarm = args.alert_command is not None
+    writes = bool(args.output or args.log or args.summary or has_alarm)
+    shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
+    status = cli.EXIT_DONE
     with ExitStack() as stack:
         source = stack.enter_context(VideoSource(args.source))
-        stages = cli.load_stages(args)
+        face_detector, classifier = cli.load_stages(args)
+        tracker = Tracker()
+        summary = stack.enter_context(open_summary(args.summary, args.source))
         outputs = Outputs(
+            summary=summary,
+            alarm=stack.enter_context(start_alarm(args, classifier.class_names)) if has_alarm else None,
+            overlay=None if args.no_overlay else Overlay(),
             video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
@@ -82,19 +134,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
             for frame in tqdm(frames, total=total, unit="frame", disable=None):
-                detections = detect_masks(frame.image, *stages)
-                frames_done += 1
-                faces.update(detections.labels)
+                detections = tracker.update(detect_masks(frame.image, face_detector, classifier), frame.time_s)
                 if not outputs.write(frame, detections):
                     break
         except MaskDetectionError as error:
-            if not frames_done:
+            if not summary.frames:
                 raise
             logger.error("error: %s", error)
             status = cli.EXIT_SOME_FAILED
     if str(args.log) != "-":
-        seen = ", ".join(f"{number} {label}" for label, number in sorted(faces.items())) or "none"
-        print(f"{args.source}: {frames_done} frames; faces in all frames: {seen}")
+        print(summary)
     return status
 
 
@@ -102,6 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Outputs:
     """Where the frames and what was seen in them go."""
 
+    summary: Summary
+    alarm: Alarm | None
+    overlay: Overlay | None
     video: VideoFile | None
     log: JsonLines | CsvRows | None
     window: Window | None
@@ -110,14 +162,31 @@ class Outputs:
         """Hand a frame to every output; False when the user has had enough."""
         from mask_detection.annotate import annotate
 
+        self.summary.add(frame, detections)
+        if self.alarm:
+            self.alarm.watch(frame, detections)
         if self.log:
             self.log.write({**frame.moment(), "faces": detections.to_records()})
         if not (self.video or self.window):
             return True
         annotated = annotate(frame.image, detections)
+        if self.overlay:
+            self.overlay.draw(annotated, detections)
         if self.video:
             self.video.write(annotated)
         return self.window is None or self.window.show(annotated)
+
+
+def start_alarm(args: argparse.Namespace, class_names: Sequence[str]) -> AbstractContextManager[Alarm]:
+    """The alarm that the arguments ask for, watching for one of the model's classes.
+
+    Raises:
+        MaskDetectionError: the model has no such class, or the command is none.
+    """
+    from mask_detection.alarm import choose_alert_classes, open_alarm
+
+    classes = choose_alert_classes(args.alert_class, class_names)
+    return open_alarm(args.alert_command, args.source, classes, args.alert_after, args.alert_cooldown)
 
 
 def refuse_output_over_source(source: str, output: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mask_detection.classes import is_bare, is_masked
 from mask_detection.detections import Detections
 
 Color = tuple[int, int, int]  # BGR, 0..255
@@ -20,10 +20,6 @@ RED: Color = (40, 40, 220)
 GREY: Color = (150, 150, 150)  # outline of an uncertain answer
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (0, 0, 0)
-
-# Names that data sets use for the two classes, in small letters without anything between the words.
-MASK_NAMES = {"withmask", "mask", "masked", "facemask", "masks"}
-NO_MASK_NAMES = {"withoutmask", "nomask", "unmasked", "withoutmasks", "notmasked"}
 
 TEXT_SHARE = 0.028  # height of the letters in parts of the picture's smaller side
 MIN_TEXT_PIXELS = 12
@@ -43,7 +39,7 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
         A new picture of the same shape.
     """
     annotated = frame.copy()
-    text_height = max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(frame.shape[:2])))
+    text_height = choose_text_height(frame.shape)
     colors = class_colors(detections.class_names)
     labels, probabilities, uncertain = detections.labels, detections.label_probabilities, detections.uncertain
     # The surest face comes first and is drawn last, so that its label lies on top.
@@ -54,7 +50,7 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
         outline = GREY if uncertain[i] else color
         cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(2, text_height // 8))
         for text in (f"{labels[i]}: {per_cent}", per_cent):
-            patch = _render_label(text, color, text_height)
+            patch = render_label(text, color, text_height)
             place = _place_label(patch.shape, box, frame.shape)
             if not _hides_a_face(place, others):
                 break
@@ -63,13 +59,17 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
     return annotated
 
 
+def choose_text_height(image_shape: tuple[int, ...]) -> int:
+    """The height of the letters in pixels that suits a picture (height, width, …)."""
+    return max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(image_shape[:2])))
+
+
 def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
     """Green for the class with mask, red for the one without, a colour of its own for any other."""
     colors: dict[str, Color] = {}
     others = _other_colors(len(class_names))
     for name, other in zip(class_names, others, strict=True):
-        plain = re.sub(r"[\W_]", "", name.lower())
-        colors[name] = GREEN if plain in MASK_NAMES else RED if plain in NO_MASK_NAMES else other
+        colors[name] = GREEN if is_masked(name) else RED if is_bare(name) else other
     return colors
 
 
@@ -99,7 +99,7 @@ def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tup
 
 
 @lru_cache(maxsize=512)
-def _render_label(text: str, color: Color, text_height: int) -> np.ndarray:
+def render_label(text: str, color: Color, text_height: int) -> np.ndarray:
     """White or black letters on the class's colour, (h, w, 3) BGR uint8; read-only, as it is shared."""
     font = ImageFont.truetype(str(_font_file(text)), text_height)
     left, top, right, bottom = font.getbbox(text)

@@ -26,12 +26,15 @@ class Detections:
         face_confidences: (N,) float32, how sure the face detector is, 0..1.
         probabilities: (N, n_classes) float32, rows sum to 1.
         class_names: the classes in the order of the columns of ``probabilities``.
+        track_ids: (N,) int32, the number by which a face goes in all frames of a video, from 1 on; -1 for one that is
+            not followed. None where nothing is followed, as in a single picture.
     """
 
     boxes: np.ndarray
     face_confidences: np.ndarray
     probabilities: np.ndarray
     class_names: tuple[str, ...]
+    track_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and types once, so that no later stage has to."""
@@ -41,6 +44,8 @@ class Detections:
             "face_confidences": ((count,), np.float32),
             "probabilities": ((count, len(self.class_names)), np.float32),
         }
+        if self.track_ids is not None:
+            expected["track_ids"] = ((count,), np.int32)
         for name, (shape, dtype) in expected.items():
             column = getattr(self, name)
             if column.shape != shape or column.dtype != dtype:
@@ -69,8 +74,15 @@ class Detections:
         """(N,) bool, where the label's probability is too low to rely on it."""
         return self.label_probabilities < CERTAIN_FROM
 
+    @property
+    def tracks(self) -> list[int | None]:
+        """Each face's number in the video, None for one that is not followed."""
+        if self.track_ids is None:
+            return [None] * len(self)
+        return [track_id if track_id >= 0 else None for track_id in self.track_ids.tolist()]
+
     def to_records(self) -> list[dict[str, Any]]:
-        """One plain dictionary a face, ready for JSON; one that is uncertain says so."""
+        """One plain dictionary a face, ready for JSON, with its track if it has one; an uncertain one says so."""
         records = [
             {
                 "box": box.tolist(),
@@ -85,6 +97,9 @@ class Detections:
         for record, is_uncertain in zip(records, self.uncertain, strict=True):
             if is_uncertain:
                 record["uncertain"] = True
+        for record, track_id in zip(records, self.tracks, strict=True):
+            if track_id is not None:
+                record["track"] = track_id
         return records
 
 

@@ -154,7 +154,7 @@ class JsonLines:
 class CsvRows:
     """Records of frames as CSV, one row a face, flushed frame by frame."""
 
-    COLUMNS = ("frame", "time_s", "time", "x1", "y1", "x2", "y2", "label", "probability", "face_confidence")
+    COLUMNS = ("frame", "time_s", "time", "x1", "y1", "x2", "y2", "label", "probability", "face_confidence", "track")
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -229,3 +229,50 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(FaceDetector, "detect", interrupted)
 
     return arrange
+
+
+CARD = (80, 60, 160, 160)  # xyxy: where the card of `play_cards` is held
+CARD_COLORS = {"M": (0, 200, 0), "B": (0, 0, 200), "W": (200, 0, 0), "U": (200, 200, 200)}  # BGR
+
+
+@pytest.fixture
+def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A function that runs the video script on a video of one coloured card, taken for a face; 10 frames a second.
+
+    Each letter is a frame: M a green card, for which the answer is the first class, B a red one for the second, W a
+    blue one for the third, U a white one of which nothing is known; anything else is no card. What is seen depends on
+    the picture alone, whoever looks at it, and in whatever order.
+    """
+    from mask_detection.classifier import MaskClassifier
+    from mask_detection.faces import FaceDetector
+
+    class CardFinder(FaceDetector):
+        name = "cards"
+
+        def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = frame[(CARD[1] + CARD[3]) // 2, (CARD[0] + CARD[2]) // 2].max() > 120
+            return np.full((int(found), 4), CARD, float), np.ones(int(found))
+
+    def run(letters: str, *arguments: object, class_names: tuple[str, ...] = ("with_mask", "without_mask")) -> int:
+        import detect_mask_video
+
+        def predict(batch: np.ndarray) -> np.ndarray:  # (N, 32, 32, 3) RGB -1..1
+            colors = batch[:, 10:22, 10:22].mean(axis=(1, 2))[:, [1, 0, 2]]  # green, red, blue
+            odds = np.exp(3 * np.pad(colors, ((0, 0), (0, len(class_names))))[:, : len(class_names)])
+            return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+
+        monkeypatch.setattr("mask_detection.faces.load_face_detector", lambda *_, **__: CardFinder())
+        monkeypatch.setattr(
+            "mask_detection.classifier.load_classifier", lambda *_, **__: MaskClassifier(predict, class_names, 32)
+        )
+        source = tmp_path / "cards.avi"
+        writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), FRAME_RATE, (FRAME_SIZE, FRAME_SIZE))
+        for letter in letters:
+            frame = np.full((FRAME_SIZE, FRAME_SIZE, 3), 60, np.uint8)
+            if letter in CARD_COLORS:
+                cv2.rectangle(frame, CARD[:2], CARD[2:], CARD_COLORS[letter], cv2.FILLED)
+            writer.write(frame)
+        writer.release()
+        return detect_mask_video.main([str(word) for word in ("--source", source, "--no-display", *arguments)])
+
+    return run

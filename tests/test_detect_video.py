@@ -17,7 +17,7 @@ from conftest import FRAME_COUNT, FRAME_RATE, FRAME_SIZE
 import detect_mask_video
 from mask_detection import cli
 
-FACE_KEYS = {"box", "label", "probability", "face_confidence"}
+FACE_KEYS = {"box", "label", "probability", "face_confidence", "track"}
 
 
 class Facts(NamedTuple):
@@ -121,6 +121,7 @@ def test_a_csv_log_has_a_row_a_face(detect, video, tmp_path):
         assert [int(row[corner]) for corner in ("x1", "y1", "x2", "y2")] == face["box"]
         assert row["label"] == face["label"]
         assert float(row["probability"]) == face["probability"]
+        assert int(row["track"]) == face["track"]
 
 
 def test_a_log_on_standard_output_is_all_that_is_there(detect, video, capsys):
