@@ -5,7 +5,7 @@ python detect_mask_video.py --source street.mp4 --output annotated.mp4 --no-disp
 python detect_mask_video.py --source rtsp://camera.local/stream --log seen.jsonl
 
 In the window, q or ESC stops. Exit status: 0 all done, 1 the source broke off and the frames until then were done,
-2 nothing could be done, 130 interrupted (what was written until then is kept).
+2 nothing could be done, 130 interrupted by Ctrl-C or SIGTERM (what was written until then is kept).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection import cli
+from mask_detection import cli, defaults
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
     from mask_detection.detections import Detections
-    from mask_detection.sinks import CsvRows, JsonLines, VideoFile, Window
+    from mask_detection.sinks import CsvRows, FrameImages, JsonLines, VideoFile, Window
     from mask_detection.sources import Frame
 
 logger = logging.getLogger("mask_detection.video")
@@ -39,11 +39,23 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "-s",
         "--source",
         default="0",
-        metavar="0|FILE|URL",
-        help="camera's index, video file or stream (default: camera 0)",
+        metavar="0|FILE|DIR|URL",
+        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: camera 0)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the annotated video here (.mp4, .avi, .mkv)"
+        "--timeout",
+        type=cli.seconds,
+        default=defaults.SOURCE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="give up a camera or stream that gives no picture for so long, at first or after it dropped "
+        "(default: %(default)g)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE|DIR",
+        help="write the annotated video here (.mp4, .avi, .mkv), or its frames into a folder (no suffix)",
     )
     parser.add_argument(
         "--log",
@@ -63,18 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     from mask_detection.detections import detect_masks
-    from mask_detection.sinks import Window, open_log, open_video_file
-    from mask_detection.sources import VideoSource
+    from mask_detection.sinks import Window, open_log, open_video
+    from mask_detection.sources import open_source
 
     refuse_output_over_source(args.source, args.output)
     shows = cli.decide_display(args.no_display, bool(args.output or args.log), "--output FILE or --log FILE")
     status, frames_done = cli.EXIT_DONE, 0
     faces: Counter[str] = Counter()
     with ExitStack() as stack:
-        source = stack.enter_context(VideoSource(args.source))
+        source = stack.enter_context(open_source(args.source, args.timeout))
         stages = cli.load_stages(args)
         outputs = Outputs(
-            video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
+            video=stack.enter_context(open_video(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
@@ -94,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = cli.EXIT_SOME_FAILED
     if str(args.log) != "-":
         seen = ", ".join(f"{number} {label}" for label, number in sorted(faces.items())) or "none"
-        print(f"{args.source}: {frames_done} frames; faces in all frames: {seen}")
+        print(f"{source.name}: {frames_done} frames; faces in all frames: {seen}")
     return status
 
 
@@ -102,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Outputs:
     """Where the frames and what was seen in them go."""
 
-    video: VideoFile | None
+    video: VideoFile | FrameImages | None
     log: JsonLines | CsvRows | None
     window: Window | None
 
@@ -126,7 +138,8 @@ def refuse_output_over_source(source: str, output: Path | None) -> None:
     Raises:
         MaskDetectionError: both are the same file.
     """
-    if output and output.exists() and Path(source).exists() and output.samefile(source):
+    is_path = "://" not in source
+    if is_path and output and output.exists() and Path(source).exists() and output.samefile(source):
         raise MaskDetectionError(f"{output}: is the source and would be lost; name another --output")
 
 
