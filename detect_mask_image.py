@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mask_detection.detections import Detections
-    from mask_detection.sources import ImageFile
+    from mask_detection.image_files import ImageFile
 
 logger = logging.getLogger("mask_detection.image")
 
@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.annotate import annotate
     from mask_detection.detections import detect_masks
     from mask_detection.files import make_folder
+    from mask_detection.image_files import find_images
     from mask_detection.images import read_image, write_image
     from mask_detection.sinks import Window, open_json_lines
-    from mask_detection.sources import find_images
 
     images = find_images(args.image)
     outputs = output_paths(images, args.image, args.output)

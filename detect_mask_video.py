@@ -6,7 +6,7 @@ python detect_mask_video.py --source rtsp://camera.local/stream --log seen.jsonl
 python detect_mask_video.py --alert-command "paplay bell.oga" --alert-after 5
 
 In the window, q or ESC stops. Exit status: 0 all done, 1 the source broke off and the frames until then were done,
-2 nothing could be done, 130 interrupted (what was written until then is kept).
+2 nothing could be done, 130 interrupted by Ctrl-C or SIGTERM (what was written until then is kept).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection import cli
+from mask_detection import cli, defaults
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
     from mask_detection.alarm import Alarm
     from mask_detection.detections import Detections
     from mask_detection.overlay import Overlay
-    from mask_detection.sinks import CsvRows, JsonLines, VideoFile, Window
+    from mask_detection.sinks import CsvRows, FrameImages, JsonLines, VideoFile, Window
     from mask_detection.sources import Frame
     from mask_detection.summary import Summary
 
@@ -44,11 +44,23 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "-s",
         "--source",
         default="0",
-        metavar="0|FILE|URL",
-        help="camera's index, video file or stream (default: camera 0)",
+        metavar="0|FILE|DIR|URL",
+        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: camera 0)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the annotated video here (.mp4, .avi, .mkv)"
+        "--timeout",
+        type=cli.seconds,
+        default=defaults.SOURCE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="give up a camera or stream that gives no picture for so long, at first or after it dropped "
+        "(default: %(default)g)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE|DIR",
+        help="write the annotated video here (.mp4, .avi, .mkv), or its frames into a folder (no suffix)",
     )
     parser.add_argument(
         "--log",
@@ -107,8 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from mask_detection.detections import detect_masks
     from mask_detection.overlay import Overlay
-    from mask_detection.sinks import Window, open_log, open_video_file
-    from mask_detection.sources import VideoSource
+    from mask_detection.sinks import Window, open_log, open_video
+    from mask_detection.sources import open_source
     from mask_detection.summary import open_summary
     from mask_detection.tracking import Tracker
 
@@ -118,15 +130,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
     status = cli.EXIT_DONE
     with ExitStack() as stack:
-        source = stack.enter_context(VideoSource(args.source))
+        source = stack.enter_context(open_source(args.source, args.timeout))
         face_detector, classifier = cli.load_stages(args)
         tracker = Tracker()
-        summary = stack.enter_context(open_summary(args.summary, args.source))
+        summary = stack.enter_context(open_summary(args.summary, source.name))
         outputs = Outputs(
             summary=summary,
-            alarm=stack.enter_context(start_alarm(args, classifier.class_names)) if has_alarm else None,
+            alarm=stack.enter_context(start_alarm(args, source.name, classifier.class_names)) if has_alarm else None,
             overlay=None if args.no_overlay else Overlay(),
-            video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
+            video=stack.enter_context(open_video(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
@@ -154,7 +166,7 @@ class Outputs:
     summary: Summary
     alarm: Alarm | None
     overlay: Overlay | None
-    video: VideoFile | None
+    video: VideoFile | FrameImages | None
     log: JsonLines | CsvRows | None
     window: Window | None
 
@@ -177,8 +189,8 @@ class Outputs:
         return self.window is None or self.window.show(annotated)
 
 
-def start_alarm(args: argparse.Namespace, class_names: Sequence[str]) -> AbstractContextManager[Alarm]:
-    """The alarm that the arguments ask for, watching for one of the model's classes.
+def start_alarm(args: argparse.Namespace, source: str, class_names: Sequence[str]) -> AbstractContextManager[Alarm]:
+    """The alarm that the arguments ask for, watching for some of the model's classes.
 
     Raises:
         MaskDetectionError: the model has no such class, or the command is none.
@@ -186,7 +198,7 @@ def start_alarm(args: argparse.Namespace, class_names: Sequence[str]) -> Abstrac
     from mask_detection.alarm import choose_alert_classes, open_alarm
 
     classes = choose_alert_classes(args.alert_class, class_names)
-    return open_alarm(args.alert_command, args.source, classes, args.alert_after, args.alert_cooldown)
+    return open_alarm(args.alert_command, source, classes, args.alert_after, args.alert_cooldown)
 
 
 def refuse_output_over_source(source: str, output: Path | None) -> None:
@@ -195,7 +207,8 @@ def refuse_output_over_source(source: str, output: Path | None) -> None:
     Raises:
         MaskDetectionError: both are the same file.
     """
-    if output and output.exists() and Path(source).exists() and output.samefile(source):
+    is_path = "://" not in source
+    if is_path and output and output.exists() and Path(source).exists() and output.samefile(source):
         raise MaskDetectionError(f"{output}: is the source and would be lost; name another --output")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mask_detection.classifier import MaskClassifier
     from mask_detection.detections import Detections
     from mask_detection.faces import FaceDetector
-    from mask_detection.sources import Frame, VideoSource
+    from mask_detection.sources import Frame, open_source
 
 HALF_WINDOW = 0.5  # seconds
 
@@ -63,12 +63,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the top of the file."""
     args = parse_arguments(argv)
-    from mask_detection.sources import VideoSource
+    from mask_detection.sources import open_source
 
     stages = cli.load_stages(args)
     print(f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'delay':>7}{'longest':>9}")
     for name in args.source:
-        with VideoSource(name) as source:
+        with open_source(name) as source:
             half_window = HALF_WINDOW * source.frame_rate
             seen = list(detect(source, *stages, args.shrink))
         for every in args.every:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def detect(
-    source: VideoSource, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
+    source: open_source, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
 ) -> Iterator[tuple[Frame, Detections]]:
     """Yield each frame and what is seen in it when it is that many times smaller."""
     import cv2

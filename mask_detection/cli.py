@@ -7,9 +7,12 @@ import functools
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_UNUSABLE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it; by SIGTERM too
 
 logger = logging.getLogger("mask_detection")
 
@@ -39,7 +42,8 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             reconfigure(errors="backslashreplace", line_buffering=True)
         _log_to_standard_error()
         try:
-            return main(argv)
+            with _interrupted_by_sigterm():
+                return main(argv)
         except MaskDetectionError as error:
             logger.error("error: %s", error)
         except ImportError as error:
@@ -53,6 +57,24 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         return EXIT_UNUSABLE
 
     return guarded
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, with which services and shutdowns end a program, do what Ctrl-C does: save what was made so far."""
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice, and now the outputs are being finished
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def argument_parser(script_docstring: str | None) -> argparse.ArgumentParser:
@@ -154,7 +176,7 @@ def count(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """An argument's time in seconds from 0 on."""
+    """An argument's number of seconds, from 0 on."""
     value = float(text)
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 on")

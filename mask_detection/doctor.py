@@ -21,14 +21,14 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mask_detection import cli, defaults
+from mask_detection import cli, defaults, probe
+from mask_detection.cameras import Camera, find_cameras
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
 
@@ -49,16 +49,6 @@ WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")
 NAME_WIDTH = 14  # characters, at least
 HASH_DIGITS = 16  # enough to tell files apart
 
-# What may hang, be noisy or take the whole process down runs in a child process.
-CAMERA_TIMEOUT_S = 30.0
-CAMERA_PROBE = """
-import cv2
-for index in range(4):
-    capture = cv2.VideoCapture(index)
-    if capture.isOpened():
-        arrived, frame = capture.read()
-        print(index, *(frame.shape[1::-1] if arrived else ()), flush=True)
-"""
 TENSORFLOW_TIMEOUT_S = 180.0  # a cold start from a slow disk
 TENSORFLOW_PROBE = """
 from mask_detection.backend import start_tensorflow
@@ -82,18 +72,6 @@ class Finding(NamedTuple):
 
     name: str
     value: str
-    fault: str = ""
-
-
-class Answer(NamedTuple):
-    """What a child process said.
-
-    Attributes:
-        lines: of its standard output.
-        fault: how it failed, in a few words; empty where it didn't.
-    """
-
-    lines: list[str]
     fault: str = ""
 
 
@@ -305,9 +283,8 @@ def check_cameras(args: argparse.Namespace) -> Iterator[Finding]:
     if "cv2" not in sys.modules:
         yield Finding("cameras", "not tried without OpenCV")
         return
-    found, fault = run_probe(CAMERA_PROBE, CAMERA_TIMEOUT_S)
-    for index, *size in map(str.split, found):
-        yield _camera(index, size)
+    found, fault = find_cameras()
+    yield from map(_camera, found)
     remedy = "or use video files (--source)"
     if fault:
         yield Finding("cameras", fault, f"cameras: {fault}; unplug the one that may be the cause, {remedy}")
@@ -316,10 +293,10 @@ def check_cameras(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("cameras", "none", f"{fault}, {remedy}")
 
 
-def _camera(index: str, size: list[str]) -> Finding:
-    name = f"camera {index}"
-    if size:
-        return Finding(name, " x ".join(size))
+def _camera(camera: Camera) -> Finding:
+    name = f"camera {camera.source}"
+    if camera.size:
+        return Finding(name, camera.size)
     return Finding(name, "opens, gives no picture", f"{name}: gives no picture; close the programs that may hold it")
 
 
@@ -339,7 +316,7 @@ def check_display(args: argparse.Namespace) -> Iterator[Finding]:
 
 def check_tensorflow(args: argparse.Namespace) -> Iterator[Finding]:
     """TensorFlow and Keras, and the GPUs that they see. Takes seconds."""
-    lines, fault = run_probe(TENSORFLOW_PROBE, TENSORFLOW_TIMEOUT_S)
+    lines, fault = probe.run_probe(TENSORFLOW_PROBE, TENSORFLOW_TIMEOUT_S)
     if fault:
         remedy = "its releases need a processor with AVX" if fault.endswith("SIGILL") else REINSTALL
         yield Finding("tensorflow", "cannot be loaded", f"tensorflow: cannot be loaded ({fault}); {remedy}")
@@ -348,40 +325,6 @@ def check_tensorflow(args: argparse.Namespace) -> Iterator[Finding]:
     yield _version("tensorflow", tensorflow_version, _requirements()["tensorflow"])
     yield Finding("keras", keras_version)
     yield Finding("GPU", ", ".join(gpus) or "none that TensorFlow sees; the CPU does the work")
-
-
-def run_probe(source: str, timeout_s: float) -> Answer:
-    """Run Python code in a child process.
-
-    Args:
-        source: what it runs, with the project's folder to import from.
-        timeout_s: after so many seconds it is stopped; what it has said until then counts.
-    """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", source],
-            cwd=defaults.PROJECT_FOLDER,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return Answer(_lines(error.stdout), f"no answer within {timeout_s:g} s")
-    return Answer(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
-
-
-def _lines(output: bytes | None) -> list[str]:
-    return (output or b"").decode(errors="replace").splitlines()
-
-
-def _fault_of_process(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The last error of a traceback, or what ended the process without one."""
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = _lines(done.stderr)
-    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]  # TensorFlow adds advice
-    return (errors or lines or [f"exit status {done.returncode}"])[-1]
 
 
 Check = Callable[[argparse.Namespace], Iterator[Finding]]

@@ -61,6 +61,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except BrokenPipeError:  # standard output's, not this file's
+        raise
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
@@ -74,6 +76,8 @@ def written_until_end(path: Path) -> Iterator[Path]:
     part = part_path(path)
     try:
         yield part
+    except BrokenPipeError:  # standard output's, not this file's
+        raise
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:

@@ -1,4 +1,4 @@
-"""Where results go: a window, a video file, a log."""
+"""Where results go: a window, a video file or folder of frames, a log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import Any, TextIO
 import cv2
 import imutils
 import numpy as np
+from PIL import Image, ImageOps
 
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import check_can_write, written_until_end
+from mask_detection.files import check_can_write, make_folder, written_until_end
+from mask_detection.images import write_image
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -84,7 +86,10 @@ class Window:
 
 
 class VideoFile:
-    """A video in the making. The first frame's size is the video's."""
+    """A video in the making.
+
+    The first frame's size is the video's, but for a row or column more where it is odd: the codecs need even sizes.
+    """
 
     def __init__(self, path: Path, frame_rate: float) -> None:
         self._path = path
@@ -93,7 +98,7 @@ class VideoFile:
         self._size = (0, 0)  # width, height in pixels
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it.
+        """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it, with black bars.
 
         Raises:
             MaskDetectionError: OpenCV cannot write such a video here.
@@ -102,8 +107,8 @@ class VideoFile:
         if self._writer is None:
             self._writer = self._open((width, height))
         if (width, height) != self._size:  # OpenCV would drop the frame in silence
-            frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
-        self._writer.write(frame)
+            frame = np.asarray(ImageOps.pad(Image.fromarray(frame), self._size))
+        self._writer.write(_with_even_size(frame))
 
     def close(self) -> None:
         """Finish the file, so that what was written plays."""
@@ -112,11 +117,58 @@ class VideoFile:
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._path), codec, self._frame_rate, size)
+        width, height = size
+        writer = cv2.VideoWriter(str(self._path), codec, self._frame_rate, (width + width % 2, height + height % 2))
         if not writer.isOpened():
             raise MaskDetectionError(f"{self._path}: OpenCV cannot write this video; try a name that ends in .avi")
         self._size = size
         return writer
+
+
+def _with_even_size(frame: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column where the codecs would cut it off."""
+    height, width = frame.shape[:2]
+    if not (height % 2 or width % 2):
+        return frame
+    return cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+
+
+class FrameImages:
+    """A folder of frames in the making: 000000.jpg, 000001.jpg and so on, each in its own size."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._n_written = 0
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append a frame (H, W, 3) BGR uint8.
+
+        Raises:
+            MaskDetectionError: it cannot be written.
+        """
+        write_image(self._folder / f"{self._n_written:06}.jpg", frame)
+        self._n_written += 1
+
+
+@contextmanager
+def open_video(path: Path, frame_rate: float) -> Iterator[VideoFile | FrameImages]:
+    """Open a video file, or a folder of frames where the name has no suffix or is a folder's.
+
+    Args:
+        path: see :func:`open_video_file` for a file; a folder is made if it is not there yet.
+        frame_rate: of the video file, frames per second.
+
+    Raises:
+        MaskDetectionError: the suffix names no video format, the place cannot be written, or the folder has frames.
+    """
+    if path.suffix and not path.is_dir():
+        with open_video_file(path, frame_rate) as video:
+            yield video
+        return
+    make_folder(path)
+    if any(path.glob(f"{'[0-9]' * 6}.jpg")):
+        raise MaskDetectionError(f"{path}: holds frames already, perhaps of another video; name another folder")
+    yield FrameImages(path)
 
 
 @contextmanager
@@ -128,16 +180,21 @@ def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
         frame_rate: frames per second.
 
     Raises:
-        MaskDetectionError: the suffix names no video format, or the place cannot be written.
+        MaskDetectionError: the suffix names no video format, the place cannot be written, or the disk is full.
     """
     if path.suffix.lower() not in VIDEO_CODECS:
-        raise MaskDetectionError(f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}")
+        raise MaskDetectionError(
+            f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder"
+        )
     with written_until_end(path) as part:
         video = VideoFile(part, frame_rate)
         try:
             yield video
         finally:
             video.close()
+            if part.exists() and not cv2.VideoCapture(str(part)).isOpened():  # OpenCV keeps quiet about a full disk
+                part.unlink()
+                raise MaskDetectionError(f"{path}: cannot be finished so that it plays; is the disk full?")
 
 
 class JsonLines:
@@ -154,7 +211,10 @@ class JsonLines:
 class CsvRows:
     """Records of frames as CSV, one row a face, flushed frame by frame."""
 
-    COLUMNS = ("frame", "time_s", "time", "x1", "y1", "x2", "y2", "label", "probability", "face_confidence", "track")
+    COLUMNS = (
+        *("frame", "time_s", "time", "gap_s", "x1", "y1", "x2", "y2"),
+        *("label", "probability", "face_confidence", "track"),
+    )
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -200,6 +200,18 @@ def video(tmp_path_factory: pytest.TempPathFactory, small_portrait: np.ndarray) 
 
 
 @pytest.fixture
+def detect(tiny_model: Path) -> Callable[..., int]:
+    """A function that runs detect_mask_video.py with a model that loads quickly, without a window."""
+    import detect_mask_video
+
+    def run(source: object, *arguments: object) -> int:
+        stages = ["--detector", "haar", "--model", tiny_model, "--no-display"]
+        return detect_mask_video.main([str(argument) for argument in ("--source", source, *stages, *arguments)])
+
+    return run
+
+
+@pytest.fixture
 def errors(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
     """A function that takes what was printed so far and returns the error lines; there is never a traceback."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,35 @@ def test_what_ends_a_command_becomes_a_status_and_a_line(outcome, status, line, 
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
     assert line is None or printed.err == line
+
+
+def test_sigterm_is_like_ctrl_c_and_a_second_one_lets_the_outputs_be_finished(capsys):
+    finished = []
+
+    @cli.command
+    def main(argv=None):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            finished.append(True)
+        return cli.EXIT_DONE
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert main([]) == cli.EXIT_INTERRUPTED
+    assert finished
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_also_runs_in_a_thread():
+    """Where Python lets nobody handle signals."""
+    statuses = []
+    main = cli.command(lambda argv: cli.EXIT_DONE)
+    thread = threading.Thread(target=lambda: statuses.append(main([])))
+    thread.start()
+    thread.join()
+    assert statuses == [cli.EXIT_DONE]
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():

@@ -15,8 +15,9 @@ import h5py
 import numpy as np
 import pytest
 
-from mask_detection import cli, doctor, sinks, weights
-from mask_detection.doctor import Answer
+from mask_detection import cameras as cameras_module
+from mask_detection import cli, doctor, probe, sinks, weights
+from mask_detection.probe import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIC_MODEL = ROOT / "tests" / "fixtures" / "classic_tf212.model"
@@ -57,8 +58,8 @@ def examine(monkeypatch, capsys) -> Callable[..., Report]:
     """A function that runs the doctor in this process; cameras, display and TensorFlow are as the test says."""
 
     def run(*arguments: object, cameras: Answer = ONE_CAMERA, tensorflow: Answer = NO_GPU, window=True) -> Report:
-        answers = {doctor.CAMERA_PROBE: cameras, doctor.TENSORFLOW_PROBE: tensorflow}
-        monkeypatch.setattr(doctor, "run_probe", lambda source, timeout_s: answers[source])
+        answers = {cameras_module.PROBE: cameras, doctor.TENSORFLOW_PROBE: tensorflow}
+        monkeypatch.setattr(probe, "run_probe", lambda source, timeout_s: answers[source])
         monkeypatch.setattr(sinks, "can_show_window", lambda: window)
         status = doctor.main([str(argument) for argument in arguments])
         printed = capsys.readouterr()
@@ -340,16 +341,16 @@ def test_a_probe_that_hangs_keeps_what_it_said(monkeypatch):
         raise subprocess.TimeoutExpired(command, timeout, output=b"0 640 480\n")
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert doctor.run_probe("", 7.0) == Answer(["0 640 480"], "no answer within 7 s")
+    assert probe.run_probe("", 7.0) == Answer(["0 640 480"], "no answer within 7 s")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 def test_a_probe_that_crashes_tells_the_signal():
     crash = "import os, signal; print('so far', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    assert doctor.run_probe(crash, 60.0) == Answer(["so far"], "ended by SIGKILL")
+    assert probe.run_probe(crash, 60.0) == Answer(["so far"], "ended by SIGKILL")
 
 
 def test_a_probe_that_fails_tells_the_error_and_no_advice_after_it():
     fails = "raise ImportError('Traceback:\\nImportError: DLL load failed\\nIf you need help, create an issue')"
-    assert doctor.run_probe(fails, 60.0) == Answer([], "ImportError: DLL load failed")
-    assert doctor.run_probe("raise SystemExit(3)", 60.0) == Answer([], "exit status 3")
+    assert probe.run_probe(fails, 60.0) == Answer([], "ImportError: DLL load failed")
+    assert probe.run_probe("raise SystemExit(3)", 60.0) == Answer([], "exit status 3")

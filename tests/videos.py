@@ -1,0 +1,102 @@
+"""Videos in the tests: what is in one, and a stream on loopback to make one from."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class Facts(NamedTuple):
+    """What a player gets out of a video."""
+
+    n_frames: int
+    size: tuple[int, int]  # width, height
+    frame_rate: float
+
+
+def facts_of(path: Path) -> Facts:
+    """Play a video to its end."""
+    capture = cv2.VideoCapture(str(path))
+    sizes = []
+    while True:
+        arrived, frame = capture.read()
+        if not arrived:
+            break
+        sizes.append(frame.shape[1::-1])
+    (size,) = set(sizes)
+    return Facts(len(sizes), size, round(capture.get(cv2.CAP_PROP_FPS), 3))
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Act(NamedTuple):
+    """What one connection to a stream gets to see, and whether the stream then stalls or is cut."""
+
+    images: Iterable[np.ndarray]
+    stalls: bool = False
+
+
+GONE = None  # the act of a server that has nothing to show
+
+
+class MjpegServer(ThreadingHTTPServer):
+    """Streams Motion JPEG as IP cameras do; each connection sees the next act, and none is left for those after."""
+
+    daemon_threads = True
+
+    def __init__(self, acts: Iterable[Act | None]) -> None:
+        super().__init__(("127.0.0.1", 0), _MjpegHandler)
+        self.address = f"http://127.0.0.1:{self.server_port}/stream"
+        self.acts = iter(acts)
+        self.is_over = threading.Event()
+
+
+class _MjpegHandler(BaseHTTPRequestHandler):
+    server: MjpegServer
+
+    def do_GET(self) -> None:
+        act = next(self.server.acts, GONE)
+        if act is GONE:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        try:
+            for image in act.images:
+                self._send(cv2.imencode(".jpg", image)[1].tobytes())
+        except OSError:  # the client has left
+            return
+        if act.stalls:
+            self.server.is_over.wait()
+
+    def _send(self, jpeg: bytes) -> None:
+        header = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        self.wfile.write(header.encode() + jpeg + b"\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def streaming(*acts: Act | None) -> Iterator[MjpegServer]:
+    """Run a stream while the block runs."""
+    with MjpegServer(acts) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.is_over.set()
+            server.shutdown()
+            thread.join()
