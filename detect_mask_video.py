@@ -52,6 +52,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="write what is seen in each frame: .jsonl, .csv, or - for standard output",
     )
     parser.add_argument("--max-frames", type=cli.positive_int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--every",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="look for faces in each Nth frame only and hold the boxes in between: for slow machines",
+    )
     cli.add_detection_arguments(parser)
     return parser.parse_args(argv)
 
@@ -62,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.detections import detect_masks
+    from mask_detection.overlap import thread_count
     from mask_detection.sinks import Window, open_log, open_video_file
     from mask_detection.sources import VideoSource
+    from mask_detection.video import detected_frames
 
     refuse_output_over_source(args.source, args.output)
     shows = cli.decide_display(args.no_display, bool(args.output or args.log), "--output FILE or --log FILE")
@@ -72,17 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     faces: Counter[str] = Counter()
     with ExitStack() as stack:
         source = stack.enter_context(VideoSource(args.source))
-        stages = cli.load_stages(args)
+        stages = cli.load_stages_for_threads(args, thread_count())
         outputs = Outputs(
             video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
-        frames = islice(source, args.max_frames)
+        detected = islice(stack.enter_context(detected_frames(source, stages, args.every)), args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame in tqdm(frames, total=total, unit="frame", disable=None):
-                detections = detect_masks(frame.image, *stages)
+            for frame, detections in tqdm(detected, total=total, unit="frame", disable=None):
                 frames_done += 1
                 faces.update(detections.labels)
                 if not outputs.write(frame, detections):
