@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mask_detection.detections import Detections
     from mask_detection.overlay import Overlay
     from mask_detection.sinks import CsvRows, FrameImages, JsonLines, VideoFile, Window
-    from mask_detection.sources import Frame
+    from mask_detection.sources import Frame, VideoSource
     from mask_detection.summary import Summary
 
 ALARM_CONDITIONS = ("alert_after", "alert_cooldown", "alert_class")
@@ -73,6 +73,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--no-overlay", action="store_true", help="draw no frames/s and counts into the corner")
     parser.add_argument("--max-frames", type=cli.positive_int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--every",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="look for faces in each Nth frame only and hold the boxes in between: for slow machines",
+    )
     cli.add_detection_arguments(parser)
     add_alarm_arguments(parser)
     args = parser.parse_args(argv)
@@ -117,45 +124,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.detections import detect_masks
-    from mask_detection.overlay import Overlay
-    from mask_detection.sinks import Window, open_log, open_video
+    from mask_detection.overlap import thread_count
     from mask_detection.sources import open_source
-    from mask_detection.summary import open_summary
     from mask_detection.tracking import Tracker
+    from mask_detection.video import detected_frames
 
     refuse_output_over_source(args.source, args.output)
-    has_alarm = args.alert_command is not None
-    writes = bool(args.output or args.log or args.summary or has_alarm)
+    writes = bool(args.output or args.log or args.summary or args.alert_command)
     shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
     status = cli.EXIT_DONE
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args.source, args.timeout))
-        face_detector, classifier = cli.load_stages(args)
+        stages = cli.load_stages_for_threads(args, thread_count())
+        outputs = open_outputs(args, source, stages[0][1].class_names, shows, stack)
         tracker = Tracker()
-        summary = stack.enter_context(open_summary(args.summary, source.name))
-        outputs = Outputs(
-            summary=summary,
-            alarm=stack.enter_context(start_alarm(args, source.name, classifier.class_names)) if has_alarm else None,
-            overlay=None if args.no_overlay else Overlay(),
-            video=stack.enter_context(open_video(args.output, source.frame_rate)) if args.output else None,
-            log=stack.enter_context(open_log(args.log)) if args.log else None,
-            window=stack.enter_context(Window("Face masks")) if shows else None,
-        )
-        frames = islice(source, args.max_frames)
+        detected = islice(stack.enter_context(detected_frames(source, stages, args.every)), args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame in tqdm(frames, total=total, unit="frame", disable=None):
-                detections = tracker.update(detect_masks(frame.image, face_detector, classifier), frame.time_s)
-                if not outputs.write(frame, detections):
+            for frame, detections in tqdm(detected, total=total, unit="frame", disable=None):
+                if not outputs.write(frame, tracker.update(detections, frame.time_s)):
                     break
         except MaskDetectionError as error:
-            if not summary.frames:
+            if not outputs.summary.frames:
                 raise
             logger.error("error: %s", error)
             status = cli.EXIT_SOME_FAILED
     if str(args.log) != "-":
-        print(summary)
+        print(outputs.summary)
     return status
 
 
@@ -187,6 +182,25 @@ class Outputs:
         if self.video:
             self.video.write(annotated)
         return self.window is None or self.window.show(annotated)
+
+
+def open_outputs(
+    args: argparse.Namespace, source: VideoSource, class_names: Sequence[str], shows: bool, stack: ExitStack
+) -> Outputs:
+    """Open what the arguments ask for; the stack closes it."""
+    from mask_detection.overlay import Overlay
+    from mask_detection.sinks import Window, open_log, open_video
+    from mask_detection.summary import open_summary
+
+    alarm = start_alarm(args, source.name, class_names) if args.alert_command is not None else None
+    return Outputs(
+        summary=stack.enter_context(open_summary(args.summary, source.name)),
+        alarm=stack.enter_context(alarm) if alarm else None,
+        overlay=None if args.no_overlay else Overlay(),
+        video=stack.enter_context(open_video(args.output, source.frame_rate)) if args.output else None,
+        log=stack.enter_context(open_log(args.log)) if args.log else None,
+        window=stack.enter_context(Window("Face masks")) if shows else None,
+    )
 
 
 def start_alarm(args: argparse.Namespace, source: str, class_names: Sequence[str]) -> AbstractContextManager[Alarm]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mask_detection.classifier import MaskClassifier
     from mask_detection.detections import Detections
     from mask_detection.faces import FaceDetector
-    from mask_detection.sources import Frame, open_source
+    from mask_detection.sources import Frame, VideoSource
 
 HALF_WINDOW = 0.5  # seconds
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def detect(
-    source: open_source, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
+    source: VideoSource, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
 ) -> Iterator[tuple[Frame, Detections]]:
     """Yield each frame and what is seen in it when it is that many times smaller."""
     import cv2

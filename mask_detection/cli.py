@@ -192,6 +192,20 @@ def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, MaskClassifier]
     return face_detector, load_classifier(args.model, args.classes)
 
 
+def load_stages_for_threads(args: argparse.Namespace, n_threads: int) -> list[tuple[FaceDetector, MaskClassifier]]:
+    """Like :func:`load_stages`, for each thread its own; what there is to say of them is said once."""
+    from mask_detection.litert import is_available
+
+    stages = [load_stages(args)]
+    if not is_available():  # TensorFlow keeps all cores busy by itself
+        return stages
+    logger.setLevel(logging.ERROR)
+    try:
+        return stages + [load_stages(args) for _ in range(n_threads - 1)]
+    finally:
+        logger.setLevel(logging.INFO)
+
+
 def decide_display(no_display: bool, has_output: bool, output_options: str) -> bool:
     """Tell whether to open a window.
 

@@ -1,0 +1,52 @@
+"""What is seen in a video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mask_detection.detections import Detections, detect_masks
+from mask_detection.overlap import newest, overlapped
+
+if TYPE_CHECKING:
+    from mask_detection.classifier import MaskClassifier
+    from mask_detection.faces import FaceDetector
+    from mask_detection.sources import Frame, VideoSource
+
+
+@contextmanager
+def detected_frames(
+    source: VideoSource, stages: Sequence[tuple[FaceDetector, MaskClassifier]], every: int = 1
+) -> Iterator[Iterator[tuple[Frame, Detections]]]:
+    """Read and detect in threads of their own, ahead of the loop over what was seen.
+
+    Args:
+        source: of a file, every frame is given; of a live source, those that came while all threads were busy are
+            dropped, so that what is given is never late.
+        stages: for each thread its own face detector and classifier.
+        every: detect on each so many-th frame and hold its detections until the next.
+
+    Yields:
+        An iterator of frames, in order, with what was seen in them. It raises the source's errors in their place.
+    """
+    with ExitStack() as stack:
+        frames: Iterable[Frame] = stack.enter_context(newest(source)) if source.is_live else source
+        detectors = [partial(_detect_on_each, every, *pair) for pair in stages]
+        yield _hold(stack.enter_context(overlapped(detectors, enumerate(frames))))
+
+
+def _detect_on_each(
+    every: int, face_detector: FaceDetector, classifier: MaskClassifier, numbered: tuple[int, Frame]
+) -> tuple[Frame, Detections | None]:
+    number, frame = numbered
+    return frame, None if number % every else detect_masks(frame.image, face_detector, classifier)
+
+
+def _hold(found: Iterable[tuple[Frame, Detections | None]]) -> Iterator[tuple[Frame, Detections]]:
+    """Give the frames between two detections, the first of which is on the first frame, those of the one before."""
+    for frame, detections in found:
+        if detections is not None:
+            held = detections
+        yield frame, held
