@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.video import detected_frames
 
     refuse_output_over_source(args.source, args.output)
-    writes = bool(args.output or args.log or args.summary or args.alert_command)
+    writes = any((args.output, args.log, args.summary, args.alert_command is not None))
     shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
     status = cli.EXIT_DONE
     with ExitStack() as stack:
