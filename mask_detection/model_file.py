@@ -53,7 +53,7 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
     _check_is_hdf5(path)
     try:
         with h5py.File(path) as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            attributes = {key: _text(value) for key, value in file.attrs.items()}
         config = json.loads(attributes["model_config"])
         nodes = [_without_training_parts(node) for node in _walk(config)]
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, RecursionError):
@@ -81,8 +81,8 @@ def _check_is_hdf5(path: Path) -> None:
         raise MaskDetectionError(f"{path}: is not an .h5 model; name a file that train_mask_detector.py wrote")
 
 
-def _plain(attribute: Any) -> Any:
-    return attribute.decode() if isinstance(attribute, bytes) else attribute
+def _text(attribute: Any) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -186,14 +186,14 @@ def make_portable(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _describe(path: Path, model: keras.Model, attributes: dict[str, Any]) -> ModelInfo:
+def _describe(path: Path, model: keras.Model, attributes: dict[str, str]) -> ModelInfo:
     _check_is_image_classifier(path, model)
     if (preprocessing := attributes.get("preprocessing", PREPROCESSING)) != PREPROCESSING:
         raise MaskDetectionError(f"{path}: wants the preprocessing {preprocessing}, and only {PREPROCESSING} is known")
     names = attributes.get("class_names")
     try:
         class_names = None if names is None else tuple(map(str, json.loads(names)))
-    except ValueError:
+    except (ValueError, TypeError):
         raise MaskDetectionError(f"{path}: its class names are damaged; get the file again") from None
     return ModelInfo(class_names, model.input_shape[1])
 

@@ -17,7 +17,7 @@ import imutils
 import numpy as np
 
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import check_can_write, written_until_end
+from mask_detection.files import cannot_write, check_can_write, written_until_end
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -106,9 +106,16 @@ class VideoFile:
         self._writer.write(frame)
 
     def close(self) -> None:
-        """Finish the file, so that what was written plays."""
+        """Finish the file, so that what was written plays.
+
+        Raises:
+            OSError: it did not get on the disk, which OpenCV says nothing about.
+        """
         if self._writer is not None:
             self._writer.release()
+            # The number of frames is written last; a file that was cut off has none, or does not open.
+            if cv2.VideoCapture(str(self._path)).get(cv2.CAP_PROP_FRAME_COUNT) < 1:
+                raise OSError("the video is not whole, perhaps the disk is full")
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
@@ -204,7 +211,7 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
         with path.open("w", encoding="utf-8", newline="") as stream:
             yield LOG_FORMATS[suffix](stream)
     except OSError as error:
-        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror})") from None
+        raise cannot_write(path, error) from None
 
 
 LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}
