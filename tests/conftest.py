@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -229,3 +230,41 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(FaceDetector, "detect", interrupted)
 
     return arrange
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    said: list[str]  # lines on standard error, without the good news
+
+
+GOOD_NEWS = ("face detector: ", "made its faster twin")
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """A function that runs a script's ``main`` with arguments of any type; native libraries are listened to as well."""
+
+    def run(main: Callable[[list[str]], int], *arguments: object) -> Outcome:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        lines = capfd.readouterr().err.splitlines()
+        return Outcome(status, [line for line in lines if not any(news in line for news in GOOD_NEWS)])
+
+    return run
+
+
+@pytest.fixture
+def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face detector that takes each picture for a face, so that every stage has something to do."""
+    from mask_detection import faces
+
+    class AllIsFace(faces.FaceDetector):
+        name = "all is face"
+
+        def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            height, width = frame.shape[:2]
+            return np.array([[0.0, 0, width, height]]), np.array([0.9])
+
+    monkeypatch.setattr(faces, "load_face_detector", lambda *_: AllIsFace())
