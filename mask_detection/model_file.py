@@ -18,7 +18,7 @@ import h5py
 
 from mask_detection.backend import compiled, start_tensorflow
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import read_start
+from mask_detection.files import cannot_write, read_start
 from mask_detection.network import MAX_OUTPUTS, ModelInfo, Network
 from mask_detection.preprocessing import PREPROCESSING
 
@@ -157,7 +157,10 @@ def _build(path: Path, config: dict[str, Any], nodes: Sequence[dict[str, Any]]) 
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "model.h5")
-        shutil.copyfile(path, copy)
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise cannot_write(copy, error) from None
         try:
             for node in nodes:
                 _fit_to_this_keras(node)

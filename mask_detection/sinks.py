@@ -91,6 +91,7 @@ class VideoFile:
         self._frame_rate = frame_rate
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height in pixels
+        self._frames_written = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it.
@@ -104,6 +105,7 @@ class VideoFile:
         if (width, height) != self._size:  # OpenCV would drop the frame in silence
             frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(frame)
+        self._frames_written += 1
 
     def close(self) -> None:
         """Finish the file, so that what was written plays.
@@ -113,9 +115,13 @@ class VideoFile:
         """
         if self._writer is not None:
             self._writer.release()
-            # The number of frames is written last; a file that was cut off has none, or does not open.
-            if cv2.VideoCapture(str(self._path)).get(cv2.CAP_PROP_FRAME_COUNT) < 1:
+            if not self._plays_to_its_end():
                 raise OSError("the video is not whole, perhaps the disk is full")
+
+    def _plays_to_its_end(self) -> bool:
+        capture = cv2.VideoCapture(str(self._path))
+        capture.set(cv2.CAP_PROP_POS_FRAMES, self._frames_written - 1)
+        return capture.get(cv2.CAP_PROP_FRAME_COUNT) >= 1 and capture.grab()
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
@@ -211,7 +217,12 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
         with path.open("w", encoding="utf-8", newline="") as stream:
             yield LOG_FORMATS[suffix](stream)
     except OSError as error:
+        _drop_half_line(path)
         raise cannot_write(path, error) from None
+
+
+def _drop_half_line(path: Path) -> None:
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}

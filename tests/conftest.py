@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +108,17 @@ def textured(width: int, height: int, hue: int, seed: int) -> np.ndarray:
     coarse[..., 0] = hue
     smooth = cv2.resize(cv2.cvtColor(coarse, cv2.COLOR_HSV2BGR), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(smooth)
+
+
+def png(width: int, height: int, rows: bytes) -> bytes:
+    """A black and white PNG; a row is a byte 0 and then a bit a pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.fixture(scope="session")
@@ -268,3 +281,15 @@ def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
             return np.array([[0.0, 0, width, height]]), np.array([0.9])
 
     monkeypatch.setattr(faces, "load_face_detector", lambda *_: AllIsFace())
+
+
+@contextmanager
+def disk_with_room_for(n_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, which is what a full disk looks like; SIGXFSZ is ignored by Python."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file sizes")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import Outcome
+from conftest import Outcome, png
 from PIL import Image
 
 import detect_mask_image
@@ -49,18 +48,12 @@ def picture(width: int = 80, height: int = 48, mode: str = "RGB") -> Image.Image
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)).convert(mode)
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def announcing(width: int, height: int) -> dict[str, bytes]:
     """By suffix, about a hundred bytes that announce a picture of this size."""
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (278, height), (279, 50)]
     directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return {
-        "png": b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-        + png_chunk(b"IDAT", zlib.compress(bytes(1000))),
+        "png": png(width, height, bytes(1000)),
         "jpg": b"\xff\xd8\xff\xc0"
         + struct.pack(">HBHHB", 17, 8, height, width, 3)
         + bytes([1, 17, 0, 2, 17, 0, 3, 17, 0])
