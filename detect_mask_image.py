@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -74,10 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     images = find_images(args.image)
     outputs = output_paths(images, args.image, args.output)
+    refuse_overwriting(images, [*outputs, args.json])
     shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
     prints = str(args.json) != "-"
     stages = cli.load_stages(args)
-    failed = 0
+    failed: list[Path] = []
     with ExitStack() as stack:
         log = stack.enter_context(open_json_lines(args.json)) if args.json else None
         window = stack.enter_context(Window("Face masks")) if shows else None
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     make_folder(output.parent)
                     write_image(output, annotated)
             except MaskDetectionError as error:
-                failed += 1
+                failed.append(image.path)
                 record = {"image": str(image.path), "error": str(error)}
                 logger.error("error: %s", error)
             if log:
@@ -102,15 +104,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 tqdm.write(f"{image.path}: {summary(record['faces'])}")
             if window and annotated is not None and not window.show(annotated, wait_ms=0):
                 window = None
-    return cli.exit_status(failed, len(images))
+    if failed and len(images) > 1:
+        logger.error("%d of %d photos failed: %s", len(failed), len(images), ", ".join(map(str, failed)))
+    return cli.exit_status(len(failed), len(images))
 
 
 def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | None) -> list[Path | None]:
     """Where each annotated photo goes: to ``output`` itself for one photo, otherwise below it by relative name.
 
     Raises:
-        MaskDetectionError: a photo would be written over one of the inputs.
+        MaskDetectionError: nothing can be written there.
     """
+    from mask_detection.files import check_can_fill
     from mask_detection.images import can_write_format
 
     if output is None:
@@ -121,11 +126,21 @@ def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | 
     else:
         names = (image.name for image in images)
         targets = [output / (name if can_write_format(name) else f"{name}.png") for name in names]
-    read = {image.path.resolve() for image in images}
-    for target in targets:
-        if target.resolve() in read:
-            raise MaskDetectionError(f"{target}: is an input and would be lost; name another --output")
+    for folder in dict.fromkeys(target.parent for target in targets):
+        check_can_fill(folder)
     return [*targets]
+
+
+def refuse_overwriting(images: Sequence[ImageFile], outputs: Sequence[Path | None]) -> None:
+    """Keep photos from being lost to what is made of them.
+
+    Raises:
+        MaskDetectionError: an output is one of the photos.
+    """
+    read = {os.path.realpath(image.path) for image in images}  # Path.resolve() fails at links that go in a circle
+    for output in filter(None, outputs):
+        if os.path.realpath(output) in read:
+            raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
 
 
 def answer(path: Path, frame: np.ndarray, detections: Detections) -> dict[str, Any]:

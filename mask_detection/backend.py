@@ -1,4 +1,4 @@
-"""Starting TensorFlow: slow and chatty, so in one place and only when something needs it."""
+"""Starting TensorFlow, slow and chatty, only when something needs it; and quiet for native libraries in general."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     import keras
@@ -40,14 +41,30 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 @contextmanager
 def silent_native_libraries() -> Iterator[None]:
-    """Point file descriptor 2 at nothing: what TensorFlow and LiteRT print there heeds no log level."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    """Point file descriptor 2 at nothing, while what Python writes to ``sys.stderr`` still arrives.
+
+    TensorFlow, LiteRT, libjpeg, libpng, protobuf and others print there whatever their log levels, and name no file.
+    """
+    stream = sys.stderr
+    if stream is None:  # standard error was closed when the process began
         yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+        return
+    stream.flush()
+    with os.fdopen(os.dup(2), "w", buffering=1, encoding=stream.encoding, errors="backslashreplace") as arriving:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            if _is_descriptor_2(stream):
+                sys.stderr = arriving
+            yield
+        finally:
+            sys.stderr = stream
+            os.dup2(arriving.fileno(), 2)
+
+
+def _is_descriptor_2(stream: TextIO) -> bool:
+    """Tell whether a stream writes there; a notebook's and a test's have ways of their own."""
+    try:
+        return stream.fileno() == 2
+    except OSError:
+        return False

@@ -34,7 +34,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
     if resume:
         if not record.exists():
             raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
-        if json.loads(read_whole(record, "a run's record")) != json.loads(json.dumps(identity)):
+        if _read_record(record) != json.loads(json.dumps(identity)):
             raise MaskDetectionError(
                 f"{folder}: was started with other arguments or on other images; repeat those, or leave --resume away"
             )
@@ -60,7 +60,7 @@ class PhaseCheckpoint:
         self._record = folder / f"{phase}.json"
         self.curves: Curves = {}
         if self._record.exists():
-            self.curves = json.loads(read_whole(self._record, "a checkpoint"))
+            self.curves = _read_record(self._record)
 
     @property
     def epochs_done(self) -> int:
@@ -75,25 +75,52 @@ class PhaseCheckpoint:
     def restore_last(self, model: keras.Model) -> None:
         """Put the weights and the optimizer's state after the last finished epoch into a compiled model."""
         if self.epochs_done:
-            model.load_weights(self._weights(self.epochs_done - 1))
+            self._restore(self.epochs_done - 1, model)
 
     def restore_best(self, model: keras.Model) -> None:
-        """Put the weights after the best epoch into a model."""
-        model.load_weights(self._weights(self.best_epoch))
+        """Put the weights and the optimizer's state after the best epoch into a compiled model."""
+        self._restore(self.best_epoch, model)
 
     def keep(self, model: keras.Model, values: dict[str, float]) -> None:
-        """Record a finished epoch: the weights first, then the curves that count it, then what is no longer needed."""
-        weights = self._weights(self.epochs_done)
-        part = weights.with_name(f"part_{weights.name}")  # Keras insists on the suffix .weights.h5
-        model.save_weights(part)
-        part.replace(weights)
+        """Record a finished epoch: the weights first, then the curves that count it, then what is no longer needed.
+
+        Raises:
+            MaskDetectionError: the disk is full.
+        """
+        with written_whole(self._state(self.epochs_done)) as part, part.open("wb") as file:
+            np.savez(file, *(variable.numpy() for variable in _variables(model)))
         for quantity, value in values.items():
             self.curves.setdefault(quantity, []).append(float(value))
         with written_whole(self._record) as record:
             record.write_text(json.dumps(self.curves))
-        needed = {self._weights(self.epochs_done - 1), self._weights(self.best_epoch)}
-        for old in set(self._folder.glob(f"{self._phase}_*.weights.h5")) - needed:
+        needed = {self._state(self.epochs_done - 1), self._state(self.best_epoch)}
+        for old in set(self._folder.glob(f"{self._phase}_*.npz")) - needed:
             old.unlink()
 
-    def _weights(self, epoch: int) -> Path:
-        return self._folder / f"{self._phase}_{epoch:04d}.weights.h5"
+    def _restore(self, epoch: int, model: keras.Model) -> None:
+        path = self._state(epoch)
+        try:
+            with np.load(path, allow_pickle=False) as state:
+                for variable, value in zip(_variables(model), state.values(), strict=True):
+                    variable.assign(value)
+        except Exception:  # whatever a damaged archive leads NumPy, zipfile and zlib to raise
+            raise _damaged(path) from None
+
+    def _state(self, epoch: int) -> Path:
+        return self._folder / f"{self._phase}_{epoch:04d}.npz"
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """All that changes while a compiled model learns, always in the same order."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _read_record(path: Path) -> Any:
+    try:
+        return json.loads(read_whole(path, "a record of a run"))
+    except ValueError:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> MaskDetectionError:
+    return MaskDetectionError(f"{path}: is damaged; start again without --resume")

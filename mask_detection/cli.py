@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mask_detection import defaults
+from mask_detection.backend import silent_native_libraries
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
@@ -42,15 +43,19 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             reconfigure(errors="backslashreplace", line_buffering=True)
         _log_to_standard_error()
         try:
-            with _interrupted_by_sigterm():
+            with _interrupted_by_sigterm(), silent_native_libraries():
                 return main(argv)
         except MaskDetectionError as error:
             logger.error("error: %s", error)
         except ImportError as error:
             logger.error("error: %s", import_remedy(error))
         except BrokenPipeError:  # the reader of our standard output has left, as `| head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_unwritable_output()
             return EXIT_SOME_FAILED
+        except OSError as error:  # such as a folder that denies entry, or standard output on a full disk
+            place, reason = error.filename or "standard output", error.strerror or error
+            logger.error("error: %s: cannot be used (%s); check the path, its permissions and the disk", place, reason)
+            _discard_unwritable_output()
         except KeyboardInterrupt:
             logger.error("interrupted")
             return EXIT_INTERRUPTED
@@ -75,6 +80,14 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
+def _discard_unwritable_output() -> None:
+    """Keep Python from trying once more, at exit, to write what standard output did not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def argument_parser(script_docstring: str | None) -> argparse.ArgumentParser:
@@ -229,7 +242,7 @@ def exit_status(failed: int, total: int) -> int:
 
 
 def _quieten_libraries() -> None:
-    """Keep the log lines of OpenCV and FFmpeg off the terminal; their errors reach the user as ours."""
+    """Spare OpenCV and FFmpeg log lines that nobody sees, and the terminal Pillow's warnings."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     warnings.filterwarnings("ignore", module="PIL")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import struct
 import sys
 import tempfile
 import zipfile
@@ -35,7 +36,9 @@ DATASET_IN_ARCHIVE = "experiements/data"  # [sic]; below the archive's one top f
 DATASET_HASHES = Path(__file__).with_name("dataset.sha256")
 MAX_ARCHIVE_BYTES = 1 << 30  # 1 GiB
 MAX_IMAGE_BYTES = 64 << 20  # 64 MiB, unpacked
-UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # the last: encrypted, odd method
+PACKED_BY_GITHUB = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+# struct and value errors: a senseless directory; run-time errors: encrypted.
+UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -166,8 +169,9 @@ def unpack(archive: Path, hashes: dict[str, str], folder: Path) -> None:
 
 
 def _read_image(zip_file: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
-    if member.file_size <= MAX_IMAGE_BYTES:  # zipfile unpacks no more than the member announces
-        data = zip_file.read(member)
+    if member.file_size <= MAX_IMAGE_BYTES and member.compress_type in PACKED_BY_GITHUB:
+        with zip_file.open(member) as file:
+            data = file.read(MAX_IMAGE_BYTES)  # without a limit, zipfile unpacks 2 GiB to see more than was announced
         if hashlib.sha256(data).hexdigest() == sha256:
             return data
     raise weights.TransferError(f"{member.filename} in the archive is not the listed image")

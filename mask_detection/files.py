@@ -64,14 +64,17 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BrokenPipeError:  # standard output's, not this file's
         raise
     except OSError as error:
-        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(path, error) from None
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def written_until_end(path: Path) -> Iterator[Path]:
-    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C."""
+    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C.
+
+    Only an ``OSError``, which says that it could not be written as far as that, leaves what was there before.
+    """
     check_can_write(path)
     part = part_path(path)
     try:
@@ -79,10 +82,17 @@ def written_until_end(path: Path) -> Iterator[Path]:
     except BrokenPipeError:  # standard output's, not this file's
         raise
     except OSError as error:
-        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
+        part.unlink(missing_ok=True)
+        raise cannot_write(path, error) from None
     finally:
         if part.exists():
             part.replace(path)
+
+
+def cannot_write(path: Path, error: OSError) -> MaskDetectionError:
+    """What to tell the user of a failed write."""
+    reason = os.strerror(error.errno) if error.errno else error  # HDF5 puts a paragraph into ``strerror``
+    return MaskDetectionError(f"{path}: cannot be written ({reason}); make room or name another place")
 
 
 def part_path(path: Path) -> Path:
@@ -100,6 +110,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be made a folder ({error.strerror}); name another place") from None
+
+
+def check_can_fill(folder: Path) -> None:
+    """Find out before long work whether files can be written later into a folder that may have to be made first.
+
+    Raises:
+        MaskDetectionError: the folder, or the one above it that is there, is a file or denies writing.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise MaskDetectionError(f"{folder}: cannot be made a folder ({there} is a file); name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise MaskDetectionError(f"{folder}: the folder {there} denies writing; name another place")
 
 
 def check_can_write(path: Path) -> None:

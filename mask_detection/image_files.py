@@ -47,7 +47,7 @@ def _matches(text: str) -> list[Path]:
 
 
 def _images_behind(path: Path) -> list[ImageFile]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir() fails where the path is too long or entry denied)
         return [ImageFile(path, PurePath(path.name))]
     below = ((file, file.relative_to(path)) for file in sorted(path.rglob("*")))
     visible = ((file, name) for file, name in below if not any(part.startswith(".") for part in name.parts))

@@ -95,9 +95,12 @@ def save_model(model: keras.Model, path: Path, class_names: Sequence[str]) -> No
     import keras
 
     with written_whole(path) as part:
-        keras.saving.save_model(model, part, include_optimizer=False)
-        with h5py.File(part, "r+") as file:
-            file.attrs["model_config"] = json.dumps(make_portable(json.loads(file.attrs["model_config"])))
-            file.attrs["class_names"] = json.dumps(list(class_names))
-            file.attrs["input_size"] = model.input_shape[1]
-            file.attrs["preprocessing"] = PREPROCESSING
+        try:
+            keras.saving.save_model(model, part, include_optimizer=False)
+            with h5py.File(part, "r+") as file:
+                file.attrs["model_config"] = json.dumps(make_portable(json.loads(file.attrs["model_config"])))
+                file.attrs["class_names"] = json.dumps(list(class_names))
+                file.attrs["input_size"] = model.input_shape[1]
+                file.attrs["preprocessing"] = PREPROCESSING
+        except RuntimeError:  # HDF5's answer when a file cannot be closed for the same reason as it was not written
+            raise OSError("HDF5 could not write it, perhaps the disk is full") from None

@@ -18,7 +18,7 @@ import h5py
 
 from mask_detection.backend import compiled, start_tensorflow
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import read_start
+from mask_detection.files import cannot_write, read_start
 from mask_detection.network import MAX_OUTPUTS, ModelInfo, Network
 from mask_detection.preprocessing import PREPROCESSING
 
@@ -53,7 +53,7 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
     _check_is_hdf5(path)
     try:
         with h5py.File(path) as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            attributes = {key: _text(value) for key, value in file.attrs.items()}
         config = json.loads(attributes["model_config"])
         nodes = [_without_training_parts(node) for node in _walk(config)]
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, RecursionError):
@@ -81,8 +81,8 @@ def _check_is_hdf5(path: Path) -> None:
         raise MaskDetectionError(f"{path}: is not an .h5 model; name a file that train_mask_detector.py wrote")
 
 
-def _plain(attribute: Any) -> Any:
-    return attribute.decode() if isinstance(attribute, bytes) else attribute
+def _text(attribute: Any) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -157,7 +157,10 @@ def _build(path: Path, config: dict[str, Any], nodes: Sequence[dict[str, Any]]) 
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "model.h5")
-        shutil.copyfile(path, copy)
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise cannot_write(copy, error) from None
         try:
             for node in nodes:
                 _fit_to_this_keras(node)
@@ -186,14 +189,14 @@ def make_portable(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _describe(path: Path, model: keras.Model, attributes: dict[str, Any]) -> ModelInfo:
+def _describe(path: Path, model: keras.Model, attributes: dict[str, str]) -> ModelInfo:
     _check_is_image_classifier(path, model)
     if (preprocessing := attributes.get("preprocessing", PREPROCESSING)) != PREPROCESSING:
         raise MaskDetectionError(f"{path}: wants the preprocessing {preprocessing}, and only {PREPROCESSING} is known")
     names = attributes.get("class_names")
     try:
         class_names = None if names is None else tuple(map(str, json.loads(names)))
-    except ValueError:
+    except (ValueError, TypeError):
         raise MaskDetectionError(f"{path}: its class names are damaged; get the file again") from None
     return ModelInfo(class_names, model.input_shape[1])
 

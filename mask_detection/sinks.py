@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import check_can_write, make_folder, written_until_end
+from mask_detection.files import cannot_write, check_can_write, make_folder, written_until_end
 from mask_detection.images import write_image
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
@@ -96,6 +96,7 @@ class VideoFile:
         self._frame_rate = frame_rate
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height in pixels
+        self._frames_written = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it, with black bars.
@@ -109,11 +110,23 @@ class VideoFile:
         if (width, height) != self._size:  # OpenCV would drop the frame in silence
             frame = np.asarray(ImageOps.pad(Image.fromarray(frame), self._size))
         self._writer.write(_with_even_size(frame))
+        self._frames_written += 1
 
     def close(self) -> None:
-        """Finish the file, so that what was written plays."""
+        """Finish the file, so that what was written plays.
+
+        Raises:
+            OSError: it did not get on the disk, which OpenCV says nothing about.
+        """
         if self._writer is not None:
             self._writer.release()
+            if not self._plays_to_its_end():
+                raise OSError("the video is not whole, perhaps the disk is full")
+
+    def _plays_to_its_end(self) -> bool:
+        capture = cv2.VideoCapture(str(self._path))
+        capture.set(cv2.CAP_PROP_POS_FRAMES, self._frames_written - 1)
+        return capture.get(cv2.CAP_PROP_FRAME_COUNT) >= 1 and capture.grab()
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
@@ -192,9 +205,6 @@ def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
             yield video
         finally:
             video.close()
-            if part.exists() and not cv2.VideoCapture(str(part)).isOpened():  # OpenCV keeps quiet about a full disk
-                part.unlink()
-                raise MaskDetectionError(f"{path}: cannot be finished so that it plays; is the disk full?")
 
 
 class JsonLines:
@@ -264,7 +274,12 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
         with path.open("w", encoding="utf-8", newline="") as stream:
             yield LOG_FORMATS[suffix](stream)
     except OSError as error:
-        raise MaskDetectionError(f"{path}: cannot be written ({error.strerror})") from None
+        _drop_half_line(path)
+        raise cannot_write(path, error) from None
+
+
+def _drop_half_line(path: Path) -> None:
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -105,6 +108,17 @@ def textured(width: int, height: int, hue: int, seed: int) -> np.ndarray:
     coarse[..., 0] = hue
     smooth = cv2.resize(cv2.cvtColor(coarse, cv2.COLOR_HSV2BGR), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(smooth)
+
+
+def png(width: int, height: int, rows: bytes) -> bytes:
+    """A black and white PNG; a row is a byte 0 and then a bit a pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.fixture(scope="session")
@@ -288,3 +302,53 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         return detect_mask_video.main([str(word) for word in ("--source", source, "--no-display", *arguments)])
 
     return run
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    said: list[str]  # lines on standard error, without the good news
+
+
+GOOD_NEWS = ("face detector: ", "made its faster twin")
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """A function that runs a script's ``main`` with arguments of any type; native libraries are listened to as well."""
+
+    def run(main: Callable[[list[str]], int], *arguments: object) -> Outcome:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        lines = capfd.readouterr().err.splitlines()
+        return Outcome(status, [line for line in lines if not any(news in line for news in GOOD_NEWS)])
+
+    return run
+
+
+@pytest.fixture
+def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face detector that takes each picture for a face, so that every stage has something to do."""
+    from mask_detection import faces
+
+    class AllIsFace(faces.FaceDetector):
+        name = "all is face"
+
+        def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            height, width = frame.shape[:2]
+            return np.array([[0.0, 0, width, height]]), np.array([0.9])
+
+    monkeypatch.setattr(faces, "load_face_detector", lambda *_: AllIsFace())
+
+
+@contextmanager
+def disk_with_room_for(n_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, which is what a full disk looks like; SIGXFSZ is ignored by Python."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file sizes")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -70,22 +70,6 @@ def test_several_sets_become_one(fill, tmp_path):
     assert {"set/a/3.png", "other/a/2.png"} <= set(samples.names)
 
 
-@pytest.mark.parametrize(
-    ("counts", "fault"),
-    [
-        ({}, "holds no class folders"),
-        ({"a": 3}, "holds only the class folder a"),
-        ({"a": 3, "b": 0}, "the class b has 0 images"),
-        ({"a": 3, "A": 3}, "differ only in case"),
-    ],
-)
-def test_what_is_no_data_set_is_refused_in_one_line(fill, tmp_path, counts, fault):
-    (tmp_path / "set").mkdir(exist_ok=True)
-    with pytest.raises(MaskDetectionError, match=fault) as refusal:
-        scan([fill(counts)])
-    assert "\n" not in str(refusal.value)
-
-
 def test_unreadable_images_are_counted_and_left_out(fill):
     folder = fill({"a": 4, "b": 4})
     (folder / "a" / "broken.jpg").write_bytes(b"")

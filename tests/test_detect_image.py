@@ -122,14 +122,6 @@ def test_a_photo_named_twice_is_done_once(detect, photo, tmp_path):
     assert len(lines_of(tmp_path / "a.jsonl")) == 1
 
 
-@pytest.mark.parametrize("name", ["Käthe 😀.png", "two\nlines.png", "-i.png", "a,b;c%s.png"])
-def test_names_of_any_kind(detect, photo, tmp_path, name, capsys):
-    path = photo.rename(photo.with_name(name))
-    assert detect("--image", path, "--output", tmp_path / "out", "--json", tmp_path / "a.jsonl") == cli.EXIT_DONE
-    assert [line["image"] for line in lines_of(tmp_path / "a.jsonl")] == [str(path)]
-    assert name in capsys.readouterr().out
-
-
 def test_a_name_that_is_no_unicode(detect, photo, tmp_path, capsysbinary):
     try:
         path = photo.rename(photo.with_name("caf\udce9.png"))  # the byte E9, as Latin-1 wrote it
@@ -164,81 +156,12 @@ def test_class_names_can_be_given(detect, photo, tmp_path):
 # --- what fails, and what is done all the same ---
 
 
-def test_bad_photos_among_good_ones_are_named_and_the_rest_is_done(detect, photo, tmp_path, errors):
-    missing, damaged, empty = tmp_path / "missing.jpg", tmp_path / "damaged.jpg", tmp_path / "empty.jpg"
-    damaged.write_bytes(photo.read_bytes()[:500])
-    empty.write_bytes(b"")
-    output, answers = tmp_path / "out", tmp_path / "a.jsonl"
-
-    status = detect("--image", missing, photo, damaged, empty, "--output", output, "--json", answers)
-
-    assert status == cli.EXIT_SOME_FAILED
-    lines = lines_of(answers)
-    assert [line["image"] for line in lines] == [str(path) for path in (missing, photo, damaged, empty)]
-    assert ["error" in line for line in lines] == [True, False, True, True]
-    assert all(set(line) == {"image", "error"} for line in lines if "error" in line)
-    assert errors() == [f"error: {line['error']}" for line in lines if "error" in line]
-    assert files_below(output) == ["portrait.png"]
-
-
-def test_nothing_but_bad_photos(detect, tmp_path, errors):
-    paths = [tmp_path / "one.jpg", tmp_path / "two.jpg"]
-    assert detect("--image", *paths, "--output", tmp_path / "out") == cli.EXIT_UNUSABLE
-    assert errors() == [f"error: {path}: no such file; check the path" for path in paths]
-    assert not (tmp_path / "out").exists() or not files_below(tmp_path / "out")
-
-
-def test_an_empty_folder_and_a_glob_without_match_are_named(detect, tmp_path, errors):
-    (tmp_path / "empty").mkdir()
-    assert detect("--image", tmp_path / "empty", "--output", tmp_path / "out") == cli.EXIT_UNUSABLE
-    assert detect("--image", tmp_path / "*.jpg", "--output", tmp_path / "out") == cli.EXIT_UNUSABLE
-    first, second = errors()
-    assert f"{tmp_path / 'empty'}: no images are there" in first
-    assert f"{tmp_path / '*.jpg'}: no images are there" in second
-
-
 def test_an_input_without_images_beside_others_is_one_that_failed(detect, photo, tmp_path, errors):
     (tmp_path / "empty").mkdir()
     inputs = [tmp_path / "empty", photo, tmp_path / "*.jpg"]
     assert detect("--image", *inputs, "--output", tmp_path / "out") == cli.EXIT_SOME_FAILED
     assert [line.split(": ")[1] for line in errors()] == [str(tmp_path / "empty"), str(tmp_path / "*.jpg")]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [photo.name]
-
-
-def test_a_photo_is_never_written_over_itself(detect, photo, tmp_path, errors):
-    before = photo.read_bytes()
-    assert detect("--image", photo, "--output", photo) == cli.EXIT_UNUSABLE
-    assert detect("--image", photo.parent, "--output", photo.parent) == cli.EXIT_UNUSABLE
-    (tmp_path / "link.png").symlink_to(photo)
-    assert detect("--image", photo, "--output", tmp_path / "link.png") == cli.EXIT_UNUSABLE
-    assert all("is an input and would be lost; name another --output" in line for line in errors())
-    assert photo.read_bytes() == before
-
-
-def test_an_output_that_cannot_be_written_is_named(detect, photo, tmp_path, errors):
-    (tmp_path / "file").write_text("no folder")
-    assert detect("--image", photo, "--output", tmp_path / "file" / "out.png") == cli.EXIT_UNUSABLE
-    assert detect("--image", photo, "--output", tmp_path / "out.txt") == cli.EXIT_UNUSABLE
-    first, second = errors()
-    assert str(tmp_path / "file") in first
-    assert "out.txt: OpenCV writes no .txt images" in second
-
-
-def test_a_full_disk_leaves_the_old_output_alone(detect, photo, tmp_path, errors):
-    resource = pytest.importorskip("resource", reason="Windows limits no file sizes")
-    output = tmp_path / "out.bmp"
-    output.write_bytes(b"what was here before")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # bytes; the output needs 170 kB
-    try:
-        status = detect("--image", photo, "--output", output)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert status == cli.EXIT_UNUSABLE
-    (error,) = errors()
-    assert error.startswith(f"error: {output}: cannot be written (")
-    assert output.read_bytes() == b"what was here before"
-    assert files_below(tmp_path) == ["out.bmp", "photos/portrait.png"]
 
 
 def test_an_old_output_is_replaced_by_the_new_one(detect, photo, tmp_path):
@@ -258,17 +181,6 @@ def test_ctrl_c_keeps_what_was_done(detect, album, tmp_path, interrupt_after):
     assert len(lines_of(answers)) == 2
     assert files_below(output) == ["portrait.png", "summer/beach/portrait.png"]
     assert not list(tmp_path.rglob("*.part*"))
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no model"])
-def test_an_unusable_model_is_one_line(detect, photo, tmp_path, content, errors):
-    model, answers = tmp_path / "model.h5", tmp_path / "a.jsonl"
-    if content is not None:
-        model.write_bytes(content)
-    assert detect("--image", photo, "--json", answers, "--model", model) == cli.EXIT_UNUSABLE
-    (error,) = errors()
-    assert error.startswith(f"error: {model}: ")
-    assert not answers.exists()
 
 
 @pytest.mark.parametrize("confidence", ["-0.1", "1.1", "nan", "high"])

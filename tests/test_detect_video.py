@@ -112,43 +112,7 @@ def test_names_of_any_kind(detect, video, tmp_path, name):
     assert facts_of(output).n_frames == 2
 
 
-# --- sources that break off, and none at all ---
-
-
-def test_a_truncated_video_is_done_as_far_as_it_goes(detect, video, tmp_path, errors):
-    whole = video.read_bytes()
-    source, output, log = tmp_path / "cut.avi", tmp_path / "annotated.avi", tmp_path / "seen.jsonl"
-    source.write_bytes(whole[: len(whole) // 2])
-
-    assert detect(source, "--output", output, "--log", log) == cli.EXIT_SOME_FAILED
-
-    n_written = facts_of(output).n_frames
-    assert FRAME_COUNT * 0.3 < n_written < FRAME_COUNT * 0.6
-    assert len(lines_of(log)) == n_written
-    assert errors() == [
-        f"error: {source}: breaks off after {n_written} of {FRAME_COUNT} frames; "
-        "the file is damaged or incomplete, get it again"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "fault"),
-    [
-        ("missing.mp4", None, "no such video file"),
-        ("empty.mp4", b"", "is empty (0 bytes)"),
-        ("noise.mp4", bytes(range(256)) * 100, "is not a video that OpenCV can read"),
-        ("letter.txt", b"Dear Sir or Madam,\n" * 50, "is not a video that OpenCV can read"),
-        ("letter.mp4", b"Dear Sir or Madam,\n" * 50, "is not a video that OpenCV can read"),
-    ],
-)
-def test_what_is_no_video_is_one_line(detect, tmp_path, name, content, fault, errors):
-    source, output = tmp_path / name, tmp_path / "annotated.mp4"
-    if content is not None:
-        source.write_bytes(content)
-    assert detect(source, "--output", output) == cli.EXIT_UNUSABLE
-    (error,) = errors()
-    assert error.startswith(f"error: {source}: {fault}")
-    assert not output.exists()
+# --- sources that are not there ---
 
 
 def test_a_stream_that_does_not_open_is_one_line(detect, tmp_path, errors):
@@ -161,36 +125,12 @@ def test_a_stream_that_does_not_open_is_one_line(detect, tmp_path, errors):
 # --- what is refused ---
 
 
-def test_a_video_is_never_written_over_itself(detect, video, tmp_path, errors):
-    source = Path(shutil.copy(video, tmp_path))
-    (tmp_path / "link.avi").symlink_to(source)
-    assert detect(source, "--output", source) == cli.EXIT_UNUSABLE
-    assert detect(source, "--output", tmp_path / "link.avi") == cli.EXIT_UNUSABLE
-    assert all("is the source and would be lost; name another --output" in line for line in errors())
-    assert source.read_bytes() == video.read_bytes()
-
-
 @pytest.mark.parametrize(("option", "name"), [("--output", "annotated.txt"), ("--log", "noname"), ("--log", "a.xml")])
 def test_names_of_unknown_formats_are_refused(detect, video, tmp_path, option, name, errors):
     assert detect(video, option, tmp_path / name) == cli.EXIT_UNUSABLE
     (error,) = errors()
     assert f"{tmp_path / name}: is not a " in error
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("option", ["--output", "--log"])
-def test_a_missing_output_folder_is_named(detect, video, tmp_path, option, errors):
-    target = tmp_path / "missing" / ("a.avi" if option == "--output" else "a.csv")
-    assert detect(video, option, target) == cli.EXIT_UNUSABLE
-    assert errors() == [f"error: {target}: there is no folder {target.parent}; make it first"]
-
-
-def test_an_unusable_model_leaves_the_old_output_alone(detect, video, tmp_path, errors):
-    output = Path(shutil.copy(video, tmp_path / "annotated.avi"))
-    assert detect(video, "--output", output, "--model", tmp_path / "missing.h5") == cli.EXIT_UNUSABLE
-    (error,) = errors()
-    assert "missing.h5: no such file" in error
-    assert output.read_bytes() == video.read_bytes()
 
 
 @pytest.mark.parametrize("n", ["0", "-3", "many"])
