@@ -38,10 +38,14 @@ def open_stream(address: str, timeout_s: float) -> cv2.VideoCapture:
     """
     # UDP, which FFmpeg may choose for RTSP, loses packets, and the pictures come smeared.
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-    limits_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
-    open_ms, read_ms = (math.ceil(1000 * min(limit_s, timeout_s or limit_s)) for limit_s in limits_s)
+    limits_s = (_limited(OPEN_TIMEOUT_S, timeout_s), _limited(READ_TIMEOUT_S, timeout_s))
+    open_ms, read_ms = (math.ceil(1000 * limit_s) for limit_s in limits_s)
     parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
     return cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
+
+
+def _limited(limit_s: float, timeout_s: float) -> float:
+    return min(limit_s, timeout_s) or limit_s  # 0 would be no limit to FFmpeg
 
 
 def read_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
@@ -81,10 +85,10 @@ class LiveCapture:
         self._capture = capture
         self._open_again = open_again
         self._timeout_s = timeout_s
+        self._read_timeout_s = _limited(READ_TIMEOUT_S, timeout_s)
         self._warm_up_s = warm_up_s
         self._in_use = threading.Lock()
         self._closed = threading.Event()
-        self._seen_at = 0.0  # time.monotonic() of the last picture
 
     def close(self) -> None:
         """Release the source and end the iteration, also in the middle of a pause."""
@@ -99,12 +103,16 @@ class LiveCapture:
             MaskDetectionError: there was none for ``timeout_s``.
         """
         for n_images in itertools.count():
+            asked_at = time.monotonic()
             image = self._read()
             if image is None:
                 image = self._retry(n_images)
-            if image is None:
-                return
-            self._seen_at = time.monotonic()
+                if image is None:
+                    return
+                if n_images:  # before the first picture there is nothing to miss
+                    gap_s = time.monotonic() - asked_at
+                    self.gap_s += gap_s
+                    logger.warning("%s: is back after %.1f s", self._name, gap_s)
             yield image
 
     def _read(self, opens_again: bool = False) -> np.ndarray | None:
@@ -114,7 +122,11 @@ class LiveCapture:
             if opens_again:
                 self._capture.release()
                 self._capture = self._open_again()
-            return read_frame(self._capture)
+            started = time.monotonic()
+            image = read_frame(self._capture)
+            # After its time-out, FFmpeg's decoder still hands out what it held back: up to a picture a core, 5 s apart.
+            is_late = time.monotonic() - started > self._read_timeout_s
+            return None if is_late else image
 
     def _retry(self, n_images: int) -> np.ndarray | None:
         """The first picture after none came; None when the source was closed."""
@@ -123,17 +135,10 @@ class LiveCapture:
         for pause_s in self._growing_pauses():
             image = self._read(opens_again=pause_s >= self._warm_up_s)
             if image is not None:
-                if n_images:
-                    self._note_gap()
                 return image
         if self._closed.is_set():
             return None
         raise MaskDetectionError(self._fault(n_images))
-
-    def _note_gap(self) -> None:
-        gap_s = time.monotonic() - self._seen_at
-        self.gap_s += gap_s
-        logger.warning("%s: is back after %.1f s", self._name, gap_s)
 
     def _fault(self, n_images: int) -> str:
         if not n_images:

@@ -261,6 +261,20 @@ def test_a_camera_that_is_plugged_in_again_goes_on(camera, pauses):
     assert plugged_in.n_opened == 2
 
 
+def test_a_picture_that_comes_after_the_time_out_is_none(camera, pauses):
+    """FFmpeg's decoder gives some away after the stream has stalled; waiting for each of them would take minutes."""
+
+    def read(self: Camera) -> tuple[bool, np.ndarray | None]:
+        pauses.append(next(seconds))
+        return Camera.read(self)
+
+    seconds = iter([0.0, 0.0, 6.0, 0.0, 0.0])
+    camera([True]).read = read
+    with open_source("0") as source:
+        frames = list(islice(source, 4))
+    assert [frame.gap_s for frame in frames] == pytest.approx([0, 0, 6.1, 6.1])
+
+
 def test_pauses_grow_and_end_in_time(camera, pauses):
     camera([True, False])
     with open_source("0", timeout_s=20.0) as source, pytest.raises(MaskDetectionError, match="within 20 s"):
