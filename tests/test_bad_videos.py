@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from conftest import Outcome, textured
 
@@ -74,8 +73,8 @@ def test_what_is_no_video_is_one_line_and_leaves_nothing(detect, tmp_path, name)
     assert [*tmp_path.iterdir()] == ([] if content is None else [path])
 
 
-def test_a_folder_is_no_video(detect, tmp_path):
-    fault = "is a folder; give a video file, or use detect_mask_image.py for images"
+def test_a_folder_without_frames_is_no_video(detect, tmp_path):
+    fault = "no images are there; give a video file, or a folder of frames"
     assert detect(tmp_path) == Outcome(cli.EXIT_UNUSABLE, [f"error: {tmp_path}: {fault}"])
 
 
@@ -124,27 +123,3 @@ def test_a_file_whose_frames_change_size_keeps_the_first_size(detect, tmp_path):
     path.write_bytes(b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures))
     assert detect(path) == Outcome(cli.EXIT_DONE, [])
     assert sizes_of_frames(tmp_path / "out.avi") == [(64, 48)] * 15
-
-
-def test_a_camera_whose_frames_change_size_gives_one_video(run, all_is_face, tiny_model, tmp_path, monkeypatch):
-    sizes = iter([(64, 48), (32, 64), (200, 100), (1, 1)])
-    real = cv2.VideoCapture
-
-    class Camera:
-        def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
-            return True
-
-        def get(self, _: int) -> float:
-            return 0.0
-
-        def read(self) -> tuple[bool, np.ndarray]:
-            return True, textured(*next(sizes), hue=20, seed=1)
-
-        def release(self) -> None:
-            pass
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cv2, "VideoCapture", lambda source: Camera() if source == 0 else real(source))
-        arguments = ["--source", "0", "--max-frames", "4", "--output", tmp_path / "out.avi", "--no-display"]
-        assert run(detect_mask_video.main, *arguments, "--model", tiny_model) == Outcome(cli.EXIT_DONE, [])
-    assert sizes_of_frames(tmp_path / "out.avi") == [(64, 48)] * 4

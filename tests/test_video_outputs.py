@@ -126,6 +126,6 @@ def test_a_full_disk_leaves_the_old_video_alone(tiny_model, video, tmp_path):
         [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == cli.EXIT_UNUSABLE
-    assert f"error: {output}: cannot be finished so that it plays; is the disk full?" in done.stderr
+    assert f"error: {output}: cannot be written (the video is not whole, perhaps the disk is full)" in done.stderr
     assert output.read_bytes() == b"an older video"
     assert list(tmp_path.iterdir()) == [output]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,12 @@ def levels(frames: list[Frame]) -> list[int]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no frame be dropped: these sources give all of theirs at once, as no camera does."""
+    monkeypatch.setattr("mask_detection.video.newest", lambda frames: nullcontext(iter(frames)))
 
 
 # --- streams ---
