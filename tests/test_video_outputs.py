@@ -100,6 +100,20 @@ def test_stopped_in_the_middle_all_that_was_done_is_there(tiny_model, small_port
 
 
 @posix_only
+def test_killed_outright_a_matroska_video_plays_and_the_log_parses(tiny_model, tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (10, 240, 320, 3), np.uint8)  # fills the writer's buffer soon
+    with streaming(Act(cycle(noise))) as server:
+        process = start(server.address, "--output", tmp_path / "annotated.mkv", "--detect-size", 60, model=tiny_model)
+        first = [process.stdout.readline() for _ in range(30)]
+        process.kill()
+        rest, _ = process.communicate(timeout=60)
+    assert [json.loads(line)["frame"] for line in first] == list(range(30))
+    assert all(json.loads(line) for line in rest.splitlines()[:-1])
+    assert list(tmp_path.iterdir()) == [tmp_path / "annotated.part.mkv"]
+    assert facts_of(tmp_path / "annotated.part.mkv").n_frames >= 10
+
+
+@posix_only
 def test_when_the_reader_of_the_log_leaves_the_video_is_finished(tiny_model, small_portrait, tmp_path):
     """As in ``detect_mask_video.py … --log - | head``."""
     output = tmp_path / "annotated.mp4"
