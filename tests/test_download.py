@@ -356,16 +356,12 @@ def test_members_that_are_not_listed_are_never_written(listed, tmp_path):
         (zipped({"with_mask/0.jpg": b"masked"}), "the archive lacks the image without_mask/0.jpg"),
         (zipped(IMAGES)[:-40], "is not a whole zip archive"),
         (zipped(IMAGES).replace(b"masked", b"mosked"), "is not a whole zip archive"),
-        (
-            zipped(IMAGES, zipfile.ZIP_LZMA).replace(b"\x5d\0\0", b"\xff\xff\xff"),
-            "in the archive is not the listed image",
-        ),
+        (zipped(IMAGES, zipfile.ZIP_LZMA), "in the archive is not the listed image"),
         (zipped(IMAGES, zipfile.ZIP_BZIP2), "in the archive is not the listed image"),
-        (zipped(IMAGES).replace(b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\1"), "is encrypted"),
         (b"<html>", "is not a whole zip archive"),
         (None, "the server answered 404 Not Found"),
     ],
-    ids=["wrong hash", "missing image", "cut archive", "damaged image", "lzma", "bzip2", "encrypted", "no zip", "404"],
+    ids=["wrong hash", "missing image", "cut archive", "damaged image", "lzma", "bzip2", "no archive", "404"],
 )
 def test_a_data_set_that_fails_leaves_nothing(archive, fault, listed, tmp_path, capsys):
     if archive is not None:
