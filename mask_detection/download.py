@@ -171,7 +171,7 @@ def unpack(archive: Path, hashes: dict[str, str], folder: Path) -> None:
 def _read_image(zip_file: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
     if member.file_size <= MAX_IMAGE_BYTES and member.compress_type in PACKED_BY_GITHUB:
         with zip_file.open(member) as file:
-            data = file.read(MAX_IMAGE_BYTES)  # without a limit, zipfile unpacks 2 GiB to see more than was announced
+            data = file.read(member.file_size)  # without a limit, zipfile unpacks up to 2 GiB to look beyond its end
         if hashlib.sha256(data).hexdigest() == sha256:
             return data
     raise weights.TransferError(f"{member.filename} in the archive is not the listed image")

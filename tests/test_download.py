@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import io
 import socket
+import struct
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,7 @@ from pathlib import Path
 from urllib.request import Request
 
 import pytest
+from conftest import disk_with_room_for
 
 from mask_detection import cli, download, weights
 
@@ -45,6 +48,10 @@ class Handler(BaseHTTPRequestHandler):
         behaviour, _, rest = self.path.strip("/").partition("/")
         if behaviour == "redirect":
             self._start(302, Location=rest)
+        elif behaviour == "circle":
+            self._start(302, Location=self.path)
+        elif behaviour == "headers":
+            self._start(200, **{f"X_{number}": "chatter" for number in range(200)})
         elif behaviour == "silent":
             self.server.released.wait(20)
         elif behaviour == "stalls":
@@ -160,6 +167,8 @@ def test_a_redirect_within_the_rules_is_followed(server, monkeypatch, tmp_path):
         ("redirect/ftp://127.0.0.1/net.bin", "redirects to ftp://127.0.0.1/net.bin, which is not https"),
         ("redirect/file:///etc/hostname", "the server answered 302"),
         ("redirect/http://[", "cannot be reached"),
+        ("circle/", "the server answered 302"),
+        ("headers/", "cannot be reached (got more than 100 headers)"),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_nothing(path, fault, server, monkeypatch, tmp_path, capsys):
@@ -175,6 +184,15 @@ def test_a_failure_is_one_line_and_leaves_nothing(path, fault, server, monkeypat
     assert error.startswith(f"error: {address}: ")
     assert fault in error
     assert f"try again, or fetch it by hand and put it at {tmp_path / 'net.bin'}" in error
+    assert names_in(tmp_path) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(server, monkeypatch, tmp_path, capsys):
+    server.files["/net.bin"] = DATA
+    pin(monkeypatch, f"{server.address}/net.bin")
+    with disk_with_room_for(len(DATA) // 2):
+        assert fetch(tmp_path) == cli.EXIT_UNUSABLE
+    assert f"{tmp_path / 'net.bin'}: cannot be written (File too large)" in the_error(capsys)
     assert names_in(tmp_path) == []
 
 
@@ -281,9 +299,9 @@ def listed(server, monkeypatch, tmp_path) -> Server:
     return server
 
 
-def zipped(images: dict[str, bytes]) -> bytes:
+def zipped(images: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr("observations-cdcf450/README.md", "Mask Classifier")
         for name, data in images.items():
             archive.writestr(f"observations-cdcf450/experiements/data/{name}", data)
@@ -338,10 +356,12 @@ def test_members_that_are_not_listed_are_never_written(listed, tmp_path):
         (zipped({"with_mask/0.jpg": b"masked"}), "the archive lacks the image without_mask/0.jpg"),
         (zipped(IMAGES)[:-40], "is not a whole zip archive"),
         (zipped(IMAGES).replace(b"masked", b"mosked"), "is not a whole zip archive"),
+        (zipped(IMAGES, zipfile.ZIP_LZMA), "in the archive is not the listed image"),
+        (zipped(IMAGES, zipfile.ZIP_BZIP2), "in the archive is not the listed image"),
         (b"<html>", "is not a whole zip archive"),
         (None, "the server answered 404 Not Found"),
     ],
-    ids=["wrong hash", "missing image", "cut archive", "damaged image", "no archive", "404"],
+    ids=["wrong hash", "missing image", "cut archive", "damaged image", "lzma", "bzip2", "no archive", "404"],
 )
 def test_a_data_set_that_fails_leaves_nothing(archive, fault, listed, tmp_path, capsys):
     if archive is not None:
@@ -363,6 +383,19 @@ def test_an_archive_or_image_beyond_its_limit_is_refused(listed, monkeypatch, tm
     monkeypatch.setattr(download, "MAX_ARCHIVE_BYTES", 100)
     assert fetch_dataset(tmp_path / "dataset") == cli.EXIT_UNUSABLE
     assert "is larger than the 100 bytes" in the_error(capsys)
+
+
+def test_an_image_that_unpacks_to_more_than_it_announces_is_refused_in_little_memory(listed, tmp_path, capsys):
+    archive = zipped({**IMAGES, "without_mask/1.jpg": bytes(100 << 20)}, zipfile.ZIP_DEFLATED)
+    listed.files["/set.zip"] = archive.replace(struct.pack("<I", 100 << 20), struct.pack("<I", 1000))
+    tracemalloc.start()
+    try:
+        assert fetch_dataset(tmp_path / "dataset") == cli.EXIT_UNUSABLE
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "is not a whole zip archive" in the_error(capsys)
+    assert peak_bytes < 10 << 20
 
 
 def test_class_folders_with_files_are_not_touched(listed, tmp_path, capsys):
