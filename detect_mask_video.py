@@ -180,7 +180,7 @@ class Outputs:
         if self.overlay:
             self.overlay.draw(annotated, detections)
         if self.video:
-            self.video.write(annotated)
+            self.video.write(annotated, frame.time_s - frame.gap_s)
         return self.window is None or self.window.show(annotated)
 
 

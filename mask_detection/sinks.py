@@ -89,6 +89,7 @@ class VideoFile:
     """A video in the making.
 
     The first frame's size is the video's, but for a row or column more where it is odd: the codecs need even sizes.
+    Where frames come late, as those of a camera do on a slow machine, the one before is shown until then.
     """
 
     def __init__(self, path: Path, frame_rate: float) -> None:
@@ -97,20 +98,30 @@ class VideoFile:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height in pixels
         self._frames_written = 0
+        self._first_s = 0.0
+        self._last = np.empty(0, np.uint8)
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame (H, W, 3) BGR uint8; one of another size than the first is scaled to it, with black bars.
+    def write(self, frame: np.ndarray, time_s: float) -> None:
+        """Append a frame.
+
+        Args:
+            frame: (H, W, 3) BGR uint8; one of another size than the first is scaled to it, with black bars.
+            time_s: when it was, in seconds from any moment on.
 
         Raises:
             MaskDetectionError: OpenCV cannot write such a video here.
         """
         height, width = frame.shape[:2]
         if self._writer is None:
-            self._writer = self._open((width, height))
+            self._writer, self._first_s = self._open((width, height)), time_s
         if (width, height) != self._size:  # OpenCV would drop the frame in silence
             frame = np.asarray(ImageOps.pad(Image.fromarray(frame), self._size))
-        self._writer.write(_with_even_size(frame))
-        self._frames_written += 1
+        frame = _with_even_size(frame)
+        n_late = max(0, round((time_s - self._first_s) * self._frame_rate) - self._frames_written)
+        for shown in [self._last] * n_late + [frame]:
+            self._writer.write(shown)
+        self._frames_written += n_late + 1
+        self._last = frame
 
     def close(self) -> None:
         """Finish the file, so that what was written plays.
@@ -153,8 +164,8 @@ class FrameImages:
         self._folder = folder
         self._n_written = 0
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame (H, W, 3) BGR uint8.
+    def write(self, frame: np.ndarray, time_s: float) -> None:
+        """Append a frame (H, W, 3) BGR uint8; ``time_s`` is of no use here.
 
         Raises:
             MaskDetectionError: it cannot be written.

@@ -16,6 +16,7 @@ from conftest import FRAME_SIZE, ROOT
 from videos import Act, facts_of, lines_of, streaming
 
 from mask_detection import cli
+from mask_detection.sinks import open_video_file
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 
@@ -95,7 +96,8 @@ def test_stopped_in_the_middle_all_that_was_done_is_there(tiny_model, small_port
     assert process.returncode == cli.EXIT_INTERRUPTED
     n_logged = 10 + len([json.loads(line) for line in rest.splitlines()])
     n_written = facts_of(output).n_frames if suffix else len(list(output.glob("*.jpg")))
-    assert n_logged - 1 <= n_written <= n_logged  # the last frame may be in the log only
+    assert n_written >= n_logged - 1  # the last frame may be in the log only
+    assert suffix or n_written <= n_logged  # a video shows frames again to keep its pace
     assert list(tmp_path.iterdir()) == [output]
 
 
@@ -107,7 +109,8 @@ def test_killed_outright_a_matroska_video_plays_and_the_log_parses(tiny_model, t
         first = [process.stdout.readline() for _ in range(30)]
         process.kill()
         rest, _ = process.communicate(timeout=60)
-    assert [json.loads(line)["frame"] for line in first] == list(range(30))
+    numbers = [json.loads(line)["frame"] for line in first]
+    assert numbers == sorted(set(numbers))
     assert all(json.loads(line) for line in rest.splitlines()[:-1])
     assert list(tmp_path.iterdir()) == [tmp_path / "annotated.part.mkv"]
     assert facts_of(tmp_path / "annotated.part.mkv").n_frames >= 10
@@ -143,3 +146,13 @@ def test_a_full_disk_leaves_the_old_video_alone(tiny_model, video, tmp_path):
     assert f"error: {output}: cannot be written (the video is not whole, perhaps the disk is full)" in done.stderr
     assert output.read_bytes() == b"an older video"
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_recording_keeps_the_pace_of_a_source_that_drops_frames(tmp_path):
+    output = tmp_path / "slow.avi"
+    with open_video_file(output, frame_rate=10) as video:
+        for time_s, level in [(2.0, 0), (2.1, 50), (2.5, 100), (2.51, 150), (2.6, 200)]:
+            video.write(np.full((120, 160, 3), level, np.uint8), time_s)
+    capture = cv2.VideoCapture(str(output))
+    shown = [round(capture.read()[1].mean() / 50) for _ in range(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))]
+    assert shown == [0, 1, 1, 1, 1, 2, 3, 4]
