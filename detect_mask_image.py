@@ -23,9 +23,6 @@ from mask_detection import cli
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from mask_detection.detections import Detections
     from mask_detection.sources import ImageFile
 
 logger = logging.getLogger("mask_detection.image")
@@ -65,10 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.annotate import annotate
-    from mask_detection.detections import detect_masks
-    from mask_detection.files import make_folder
-    from mask_detection.images import read_image, write_image
+    from mask_detection.photos import detected_photos
     from mask_detection.sinks import Window, open_json_lines
     from mask_detection.sources import find_images
 
@@ -76,31 +70,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     outputs = output_paths(images, args.image, args.output)
     shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
     prints = str(args.json) != "-"
-    stages = cli.load_stages(args)
     failed = 0
     with ExitStack() as stack:
+        paths = [image.path for image in images]
+        photos = stack.enter_context(detected_photos(paths, outputs, cli.stage_loader(args), shows))
         log = stack.enter_context(open_json_lines(args.json)) if args.json else None
         window = stack.enter_context(Window("Face masks")) if shows else None
-        for image, output in zip(tqdm(images, unit="photo", disable=None), outputs, strict=True):
-            annotated = None
-            try:
-                frame = read_image(image.path)
-                detections = detect_masks(frame, *stages)
-                record = answer(image.path, frame, detections)
-                if output or window:
-                    annotated = annotate(frame, detections)
-                if output and annotated is not None:
-                    make_folder(output.parent)
-                    write_image(output, annotated)
-            except MaskDetectionError as error:
+        for photo in tqdm(photos, total=len(paths), unit="photo", disable=None):
+            record = photo.saved().record
+            if "error" in record:
                 failed += 1
-                record = {"image": str(image.path), "error": str(error)}
-                logger.error("error: %s", error)
+                logger.error("error: %s", record["error"])
             if log:
                 log.write(record)
             if prints and "faces" in record:
-                tqdm.write(f"{image.path}: {summary(record['faces'])}")
-            if window and annotated is not None and not window.show(annotated, wait_ms=0):
+                tqdm.write(f"{photo.path}: {summary(record['faces'])}")
+            if window and photo.annotated is not None and not window.show(photo.annotated, wait_ms=0):
                 window = None
     return cli.exit_status(failed, len(images))
 
@@ -126,12 +111,6 @@ def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | 
         if target.resolve() in read:
             raise MaskDetectionError(f"{target}: is an input and would be lost; name another --output")
     return [*targets]
-
-
-def answer(path: Path, frame: np.ndarray, detections: Detections) -> dict[str, Any]:
-    """What was seen in one photo, as its line of JSON says it."""
-    height, width = frame.shape[:2]
-    return {"image": str(path), "width": width, "height": height, "faces": detections.to_records()}
 
 
 def summary(faces: list[dict[str, Any]]) -> str:

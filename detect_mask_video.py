@@ -69,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.overlap import thread_count
     from mask_detection.sinks import Window, open_log, open_video_file
     from mask_detection.sources import VideoSource
     from mask_detection.video import detected_frames
@@ -80,16 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     faces: Counter[str] = Counter()
     with ExitStack() as stack:
         source = stack.enter_context(VideoSource(args.source))
-        stages = cli.load_stages_for_threads(args, thread_count())
+        detected = stack.enter_context(detected_frames(source, cli.stage_loader(args), args.every))
         outputs = Outputs(
             video=stack.enter_context(open_video_file(args.output, source.frame_rate)) if args.output else None,
             log=stack.enter_context(open_log(args.log)) if args.log else None,
             window=stack.enter_context(Window("Face masks")) if shows else None,
         )
-        detected = islice(stack.enter_context(detected_frames(source, stages, args.every)), args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame, detections in tqdm(detected, total=total, unit="frame", disable=None):
+            for frame, detections in tqdm(islice(detected, args.max_frames), total=total, unit="frame", disable=None):
                 frames_done += 1
                 faces.update(detections.labels)
                 if not outputs.write(frame, detections):

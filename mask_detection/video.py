@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mask_detection.detections import Detections, detect_masks
-from mask_detection.overlap import newest, overlapped
+from mask_detection.overlap import newest, overlapped, thread_count
 
 if TYPE_CHECKING:
     from mask_detection.classifier import MaskClassifier
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def detected_frames(
-    source: VideoSource, stages: Sequence[tuple[FaceDetector, MaskClassifier]], every: int = 1
+    source: VideoSource, load_stages: Callable[[], tuple[FaceDetector, MaskClassifier]], every: int = 1
 ) -> Iterator[Iterator[tuple[Frame, Detections]]]:
     """Read and detect in threads of their own, ahead of the loop over what was seen.
 
     Args:
         source: of a file, every frame is given; of a live source, those that came while all threads were busy are
             dropped, so that what is given is never late.
-        stages: for each thread its own face detector and classifier.
+        load_stages: loads a face detector and a classifier, for each thread its own.
         every: detect on each so many-th frame and hold its detections until the next.
 
     Yields:
@@ -33,8 +33,8 @@ def detected_frames(
     """
     with ExitStack() as stack:
         frames: Iterable[Frame] = stack.enter_context(newest(source)) if source.is_live else source
-        detectors = [partial(_detect_on_each, every, *pair) for pair in stages]
-        yield _hold(stack.enter_context(overlapped(detectors, enumerate(frames))))
+        found = overlapped(lambda: partial(_detect_on_each, every, *load_stages()), enumerate(frames), thread_count())
+        yield _hold(stack.enter_context(found))
 
 
 def _detect_on_each(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from conftest import FRAME_COUNT, FRAME_RATE, FRAME_SIZE
 
 import detect_mask_video
 from mask_detection import cli
+from mask_detection.faces import FaceDetector
 
 FACE_KEYS = {"box", "label", "probability", "face_confidence"}
 
@@ -135,6 +137,15 @@ def test_max_frames_ends_early_and_well(detect, video, tmp_path):
     assert len(lines_of(log)) == 7
 
 
+def test_every_third_frame_is_looked_at_and_its_faces_held(detect, video, tmp_path):
+    detect(video, "--log", tmp_path / "all.jsonl")
+    assert detect(video, "--log", tmp_path / "third.jsonl", "--every", 3) == cli.EXIT_DONE
+    all_lines, lines = lines_of(tmp_path / "all.jsonl"), lines_of(tmp_path / "third.jsonl")
+    assert [line["frame"] for line in lines] == list(range(FRAME_COUNT))
+    for i, line in enumerate(lines):
+        assert line["faces"] == all_lines[i - i % 3]["faces"]
+
+
 def test_more_max_frames_than_there_are(detect, video, tmp_path):
     assert detect(video, "--output", tmp_path / "a.avi", "--max-frames", 10_000) == cli.EXIT_DONE
     assert facts_of(tmp_path / "a.avi").n_frames == FRAME_COUNT
@@ -238,12 +249,13 @@ def test_an_unusable_model_leaves_the_old_output_alone(detect, video, tmp_path, 
     assert output.read_bytes() == video.read_bytes()
 
 
+@pytest.mark.parametrize("option", ["--max-frames", "--every"])
 @pytest.mark.parametrize("n", ["0", "-3", "many"])
-def test_senseless_max_frames_is_a_usage_error(detect, video, n, capsys):
+def test_senseless_numbers_of_frames_are_usage_errors(detect, video, option, n, capsys):
     with pytest.raises(SystemExit) as caught:
-        detect(video, "--log", "-", f"--max-frames={n}")
+        detect(video, "--log", "-", f"{option}={n}")
     assert caught.value.code == cli.EXIT_UNUSABLE
-    assert "--max-frames" in capsys.readouterr().err
+    assert option in capsys.readouterr().err
 
 
 def test_without_a_screen_and_an_output_there_is_nothing_to_do(video, no_display, errors):
@@ -271,9 +283,13 @@ def test_ctrl_c_keeps_what_was_done(detect, video, tmp_path, suffix, interrupt_a
 
 
 class Camera:
-    """Stands in for ``cv2.VideoCapture``: a camera that doesn't know its frame rate and is unplugged in the end."""
+    """Stands in for ``cv2.VideoCapture``: a camera that doesn't know its frame rate and is unplugged in the end.
+
+    It takes a picture when the one before was looked at, so that none is dropped.
+    """
 
     n_frames = 5
+    may_take = threading.Semaphore(0)
 
     def __init__(self, index: int) -> None:
         assert index == 0
@@ -286,6 +302,7 @@ class Camera:
         return 0.0
 
     def read(self) -> tuple[bool, np.ndarray | None]:
+        assert self.may_take.acquire(timeout=30)
         self.read_so_far += 1
         arrived = self.read_so_far <= self.n_frames
         return arrived, np.full((120, 160, 3), 80, np.uint8) if arrived else None
@@ -296,6 +313,15 @@ class Camera:
 
 @pytest.fixture
 def camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    detect, may_take = FaceDetector.detect, threading.Semaphore(1)
+
+    def detect_and_go_on(self: FaceDetector, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = detect(self, frame)
+        may_take.release()
+        return found
+
+    monkeypatch.setattr(FaceDetector, "detect", detect_and_go_on)
+    monkeypatch.setattr(Camera, "may_take", may_take)
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
 
 
