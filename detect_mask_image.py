@@ -24,9 +24,6 @@ from mask_detection import cli
 from mask_detection.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from mask_detection.detections import Detections
     from mask_detection.image_files import ImageFile
 
 logger = logging.getLogger("mask_detection.image")
@@ -66,11 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.annotate import annotate
-    from mask_detection.detections import detect_masks
-    from mask_detection.files import make_folder
     from mask_detection.image_files import find_images
-    from mask_detection.images import read_image, write_image
+    from mask_detection.photos import detected_photos
     from mask_detection.sinks import Window, open_json_lines
 
     images = find_images(args.image)
@@ -78,31 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_overwriting(images, [*outputs, args.json])
     shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
     prints = str(args.json) != "-"
-    stages = cli.load_stages(args)
     failed: list[Path] = []
     with ExitStack() as stack:
+        paths = [image.path for image in images]
+        photos = stack.enter_context(detected_photos(paths, outputs, cli.stage_loader(args), shows))
         log = stack.enter_context(open_json_lines(args.json)) if args.json else None
         window = stack.enter_context(Window("Face masks")) if shows else None
-        for image, output in zip(tqdm(images, unit="photo", disable=None), outputs, strict=True):
-            annotated = None
-            try:
-                frame = read_image(image.path)
-                detections = detect_masks(frame, *stages)
-                record = answer(image.path, frame, detections)
-                if output or window:
-                    annotated = annotate(frame, detections)
-                if output and annotated is not None:
-                    make_folder(output.parent)
-                    write_image(output, annotated)
-            except MaskDetectionError as error:
-                failed.append(image.path)
-                record = {"image": str(image.path), "error": str(error)}
-                logger.error("error: %s", error)
+        for photo in tqdm(photos, total=len(paths), unit="photo", disable=None):
+            record = photo.saved().record
+            if "error" in record:
+                failed.append(photo.path)
+                logger.error("error: %s", record["error"])
             if log:
                 log.write(record)
             if prints and "faces" in record:
-                tqdm.write(f"{image.path}: {summary(record['faces'])}")
-            if window and annotated is not None and not window.show(annotated, wait_ms=0):
+                tqdm.write(f"{photo.path}: {summary(record['faces'])}")
+            if window and photo.annotated is not None and not window.show(photo.annotated, wait_ms=0):
                 window = None
     if failed and len(images) > 1:
         logger.error("%d of %d photos failed: %s", len(failed), len(images), ", ".join(map(str, failed)))
@@ -141,12 +126,6 @@ def refuse_overwriting(images: Sequence[ImageFile], outputs: Sequence[Path | Non
     for output in filter(None, outputs):
         if os.path.realpath(output) in read:
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
-
-
-def answer(path: Path, frame: np.ndarray, detections: Detections) -> dict[str, Any]:
-    """What was seen in one photo, as its line of JSON says it."""
-    height, width = frame.shape[:2]
-    return {"image": str(path), "width": width, "height": height, "faces": detections.to_records()}
 
 
 def summary(faces: list[dict[str, Any]]) -> str:

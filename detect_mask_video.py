@@ -124,7 +124,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.overlap import thread_count
     from mask_detection.sources import open_source
     from mask_detection.tracking import Tracker
     from mask_detection.video import detected_frames
@@ -135,13 +134,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = cli.EXIT_DONE
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args.source, args.timeout))
-        stages = cli.load_stages_for_threads(args, thread_count())
-        outputs = open_outputs(args, source, stages[0][1].class_names, shows, stack)
+        detected = stack.enter_context(detected_frames(source, cli.stage_loader(args), args.every))
+        outputs = open_outputs(args, source, detected.class_names, shows, stack)
         tracker = Tracker()
-        detected = islice(stack.enter_context(detected_frames(source, stages, args.every)), args.max_frames)
+        frames = islice(detected.frames, args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame, detections in tqdm(detected, total=total, unit="frame", disable=None):
+            for frame, detections in tqdm(frames, total=total, unit="frame", disable=None):
                 if not outputs.write(frame, tracker.update(detections, frame.time_s)):
                     break
         except MaskDetectionError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import logging
 import math
 import os
@@ -205,18 +206,18 @@ def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, MaskClassifier]
     return face_detector, load_classifier(args.model, args.classes)
 
 
-def load_stages_for_threads(args: argparse.Namespace, n_threads: int) -> list[tuple[FaceDetector, MaskClassifier]]:
-    """Like :func:`load_stages`, for each thread its own; what there is to say of them is said once."""
-    from mask_detection.litert import is_available
+def stage_loader(args: argparse.Namespace) -> Callable[[], tuple[FaceDetector, MaskClassifier]]:
+    """A function that loads the stages once more at each call; what there is to say of them is said at the first."""
+    calls = itertools.count()
 
-    stages = [load_stages(args)]
-    if not is_available():  # TensorFlow keeps all cores busy by itself
-        return stages
-    logger.setLevel(logging.ERROR)
-    try:
-        return stages + [load_stages(args) for _ in range(n_threads - 1)]
-    finally:
-        logger.setLevel(logging.INFO)
+    def load() -> tuple[FaceDetector, MaskClassifier]:
+        logger.setLevel(logging.ERROR if next(calls) else logging.INFO)
+        try:
+            return load_stages(args)
+        finally:
+            logger.setLevel(logging.INFO)
+
+    return load
 
 
 def decide_display(no_display: bool, has_output: bool, output_options: str) -> bool:

@@ -35,6 +35,7 @@ YUNET_COARSE_DIVISOR = 3
 YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of use here
 YUNET_NMS_IOU = 0.9  # its own weeding out does next to nothing: `keep_faces` does it for all passes at once
 YUNET_TOP_K = 5000
+YUNET_TRIAL_SIZE = 64, 64  # pixels
 
 
 class FaceDetector(ABC):
@@ -136,7 +137,7 @@ class CaffeFaceDetector(FaceDetector):
                 np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
                 np.frombuffer(read_whole(caffemodel, "Caffe weights"), np.uint8),
             )
-            self.propose(np.zeros((64, 64, 3), np.uint8))
+            self._forward(np.zeros((1, 3, CAFFE_MIN_SIDE, CAFFE_MIN_SIDE), np.float32))
         except (cv2.error, IndexError, ValueError):
             raise MaskDetectionError(
                 f"{caffemodel}: does not fit {prototxt.name} or is damaged; delete both and run "
@@ -148,9 +149,13 @@ class CaffeFaceDetector(FaceDetector):
         height, width = frame.shape[:2]
         scale = self._detect_size / max(height, width)
         size = max(CAFFE_MIN_SIDE, round(width * scale)), max(CAFFE_MIN_SIDE, round(height * scale))
-        self._net.setInput(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
-        rows = self._net.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
+        rows = self._forward(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
         return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
+
+    def _forward(self, blob: np.ndarray) -> np.ndarray:
+        """Run the network on (1, 3, h, w): (M, 7) image, class, confidence, x1, y1, x2, y2 in parts of the picture."""
+        self._net.setInput(blob)
+        return self._net.forward()[0, 0]
 
 
 class YuNetFaceDetector(FaceDetector):
@@ -169,15 +174,13 @@ class YuNetFaceDetector(FaceDetector):
         """
         super().__init__(confidence)
         self.name = f"YuNet ({detect_size} px)"
-        # A face has to be smaller than some 300 px in the network's input; the coarse pass finds the larger ones.
-        self._long_sides = (detect_size, detect_size // YUNET_COARSE_DIVISOR)
+        # A face has to be smaller than some 300 px in the network's input; the coarse pass finds the larger ones. Each
+        # pass has its own copy: setting one up for another input size takes as long as running it.
+        long_sides = detect_size, detect_size // YUNET_COARSE_DIVISOR
         path = find_yunet_file(folder)
         network = np.frombuffer(read_whole(path, "an ONNX network"), np.uint8)
         try:
-            self._net = cv2.FaceDetectorYN.create(
-                "onnx", network, np.empty(0, np.uint8), (320, 320), YUNET_MIN_CONFIDENCE, YUNET_NMS_IOU, YUNET_TOP_K
-            )
-            self.propose(np.zeros((64, 64, 3), np.uint8))
+            self._passes = [(long_side, _open_yunet(network)) for long_side in long_sides]
         except cv2.error:
             raise MaskDetectionError(
                 f"{path}: is not a YuNet network or is damaged; delete it and run "
@@ -186,22 +189,38 @@ class YuNetFaceDetector(FaceDetector):
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""
-        rows = np.concatenate([self._rows_at(frame, long_side) for long_side in self._long_sides])
+        rows = np.concatenate([_yunet_rows(network, frame, long_side) for long_side, network in self._passes])
         return rows[:, :4], rows[:, 4]
 
-    def _rows_at(self, frame: np.ndarray, long_side: int) -> np.ndarray:
-        """One pass over the picture at one scale: (M, 5) x1, y1, x2, y2 in pixels of the picture, confidence."""
-        height, width = frame.shape[:2]
-        scale = long_side / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        self._net.setInputSize(size)
-        _, found = self._net.detect(cv2.resize(frame, size, interpolation=interpolation))
-        if found is None:
-            return np.empty((0, 5), np.float32)
-        corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
-        back = np.array([width / size[0], height / size[1]], np.float32)
-        return np.hstack([corner * back, (corner + sides) * back, confidence])
+
+def _open_yunet(network: np.ndarray) -> cv2.FaceDetectorYN:
+    detector = cv2.FaceDetectorYN.create(
+        "onnx", network, np.empty(0, np.uint8), YUNET_TRIAL_SIZE, YUNET_MIN_CONFIDENCE, YUNET_NMS_IOU, YUNET_TOP_K
+    )
+    detector.detect(np.zeros((*YUNET_TRIAL_SIZE, 3), np.uint8))  # a damaged one fails here
+    return detector
+
+
+def _yunet_rows(network: cv2.FaceDetectorYN, frame: np.ndarray, long_side: int) -> np.ndarray:
+    """One pass over the picture at one scale: (M, 5) x1, y1, x2, y2 in pixels of the picture, confidence."""
+    height, width = frame.shape[:2]
+    scale = long_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    network.setInputSize(size)
+    _, found = network.detect(_scaled(frame, size))
+    if found is None:
+        return np.empty((0, 5), np.float32)
+    corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
+    back = np.array([width / size[0], height / size[1]], np.float32)
+    return np.hstack([corner * back, (corner + sides) * back, confidence])
+
+
+def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale a picture to (width, height), shrinking by the mean of areas; halving is what OpenCV does fastest."""
+    while frame.shape[1] >= 2 * size[0] and frame.shape[0] >= 2 * size[1]:
+        frame = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    shrinks = frame.shape[1] > size[0]
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 class HaarFaceDetector(FaceDetector):

@@ -53,14 +53,24 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Raises:
         MaskDetectionError: OpenCV writes no such format or none of this size, or the place cannot be written.
     """
+    data = encode_image(path, image)
+    with written_whole(path) as part:
+        part.write_bytes(data)
+
+
+def encode_image(path: Path, image: np.ndarray) -> bytes:
+    """The bytes that :func:`write_image` writes.
+
+    Raises:
+        MaskDetectionError: OpenCV writes no such format or none of this size.
+    """
     if not can_write_format(path):
         raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix or 'such'} images; use .jpg or .png")
     encoded, data = cv2.imencode(path.suffix, image)
     if not encoded:
         height, width = image.shape[:2]
         raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix} of {width} x {height} pixels; use .png")
-    with written_whole(path) as part:
-        part.write_bytes(data.tobytes())
+    return data.tobytes()
 
 
 def can_write_format(path: PurePath) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from mask_detection.backend import silent_native_libraries
@@ -70,7 +71,7 @@ def _open_interpreter(path: Path, data: bytes) -> Interpreter:
 
     try:
         with silent_native_libraries():
-            interpreter = Interpreter(model_content=data, num_threads=min(os.cpu_count() or 1, MAX_THREADS))
+            interpreter = Interpreter(model_content=data, num_threads=_thread_count())
             _check_is_image_classifier(path, interpreter)  # before it is given the memory that it asks for
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -79,6 +80,11 @@ def _open_interpreter(path: Path, data: bytes) -> Interpreter:
             f"{path}: LiteRT cannot load this model ({reason}); get the file again or export it once more"
         ) from None
     return interpreter
+
+
+def _thread_count() -> int:
+    """As many as OpenCV may use, which is one where whole pictures are worked on side by side."""
+    return min(cv2.getNumThreads(), os.cpu_count() or 1, MAX_THREADS)
 
 
 def _check_is_image_classifier(path: Path, interpreter: Interpreter) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 import cv2
+
+from mask_detection import litert
 
 MAX_THREADS = 4  # more seldom find work: reading and writing, one frame after the other, take as long by then
 MAX_WAITING = 2  # results that are finished before the loop asks for them
@@ -20,30 +22,40 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def thread_count() -> int:
-    """How many threads keep this machine's cores busy."""
-    return min(os.cpu_count() or 1, MAX_THREADS)
+def thread_count(n_items: int | None = None) -> int:
+    """How many threads keep this machine's cores busy with so many items, or with no end of them."""
+    if not litert.is_available():  # then TensorFlow classifies, and keeps them busy by itself
+        return 1
+    return min(os.cpu_count() or 1, MAX_THREADS, n_items or MAX_THREADS)
 
 
 @contextmanager
-def overlapped(functions: Sequence[Callable[[Item], Result]], items: Iterable[Item]) -> Iterator[Iterator[Result]]:
-    """Apply functions to items in threads of their own, and give the results in the items' order.
+def overlapped(
+    make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], n_threads: int
+) -> Iterator[Iterator[Result]]:
+    """Apply a function to items in threads, and give the results in the items' order.
 
     Each thread takes the next item when it is free: reading item 3 goes on beside computing with 1 and 2 and beside
     what the caller does with result 0. Whole items side by side keep all cores busier than the threads that OpenCV
     starts within one operation, which therefore rest meanwhile.
 
     Args:
-        functions: one a thread, each with networks of its own; any of them gets any item.
+        make_function: called once in each thread, one after the other: networks are not for two threads at once, and
+            need less memory where they were loaded.
         items: taken by one thread at a time, in order, a few ahead of the results that were used.
+        n_threads: how many threads.
 
     Yields:
-        An iterator of the results. Where taking an item or a function failed, it raises that error in the item's
+        An iterator of the results. Where taking an item or the function failed, it raises that error in the item's
         place, after the results of those before. On leaving the context, what is under way is finished and dropped.
+
+    Raises:
+        Exception: whatever ``make_function`` raises.
     """
     opencv_threads = cv2.getNumThreads()
-    crew = _Crew(functions, items)
-    cv2.setNumThreads(1)
+    crew = _Crew(make_function, items, n_threads)
+    if n_threads > 1:
+        cv2.setNumThreads(1)
     try:
         crew.start()
         yield crew.results()
@@ -55,23 +67,32 @@ def overlapped(functions: Sequence[Callable[[Item], Result]], items: Iterable[It
 class _Crew(Generic[Item, Result]):
     """The threads of :func:`overlapped`."""
 
-    def __init__(self, functions: Sequence[Callable[[Item], Result]], items: Iterable[Item]) -> None:
+    def __init__(
+        self, make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], n_threads: int
+    ) -> None:
+        self._make_function = make_function
         self._items = iter(items)
+        self._making = threading.Lock()
+        self._made: SimpleQueue[BaseException | None] = SimpleQueue()
         self._turn = threading.Lock()  # to take an item and its place among the results
-        self._room = threading.Semaphore(len(functions) + MAX_WAITING)
+        self._room = threading.Semaphore(n_threads + MAX_WAITING)
         self._results: SimpleQueue[Future[Result]] = SimpleQueue()
         self._ended = False
-        self._threads = [threading.Thread(target=self._work, args=(function,), daemon=True) for function in functions]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(n_threads)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+        for _ in self._threads:
+            if error := self._made.get():
+                raise error
 
     def stop(self) -> None:
         self._ended = True
         self._room.release(len(self._threads))
         for thread in self._threads:
-            thread.join()
+            if thread.ident:  # it was started
+                thread.join()
 
     def results(self) -> Iterator[Result]:
         while True:
@@ -82,7 +103,14 @@ class _Crew(Generic[Item, Result]):
             yield result
             self._room.release()
 
-    def _work(self, function: Callable[[Item], Result]) -> None:
+    def _work(self) -> None:
+        try:
+            with self._making:
+                function = self._make_function()
+        except BaseException as error:
+            self._made.put(error)
+            return
+        self._made.put(None)
         while taken := self._take():
             item, result = taken
             try:

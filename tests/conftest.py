@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -239,20 +240,22 @@ def errors(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that arranges for Ctrl-C to come after so many pictures were searched for faces."""
+    """A function that arranges for Ctrl-C to come while the next picture is waited for after so many."""
 
     def arrange(n_pictures: int) -> None:
-        from mask_detection.faces import FaceDetector
+        from mask_detection import overlap, photos, video
 
-        detect, seen = FaceDetector.detect, []
+        @contextmanager
+        def interrupted(*arguments: object) -> Iterator[Iterator[object]]:
+            with overlap.overlapped(*arguments) as results:
+                yield chain(islice(results, n_pictures), ctrl_c())
 
-        def interrupted(self: FaceDetector, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            if len(seen) == n_pictures:
-                raise KeyboardInterrupt
-            seen.append(None)
-            return detect(self, frame)
+        def ctrl_c() -> Iterator[object]:
+            raise KeyboardInterrupt
+            yield
 
-        monkeypatch.setattr(FaceDetector, "detect", interrupted)
+        for module in (photos, video):
+            monkeypatch.setattr(module, "overlapped", interrupted)
 
     return arrange
 

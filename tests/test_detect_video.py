@@ -99,6 +99,15 @@ def test_max_frames_ends_early_and_well(detect, video, tmp_path):
     assert len(lines_of(log)) == 7
 
 
+def test_every_third_frame_is_looked_at_and_its_faces_held(detect, video, tmp_path):
+    detect(video, "--log", tmp_path / "all.jsonl")
+    assert detect(video, "--log", tmp_path / "third.jsonl", "--every", 3) == cli.EXIT_DONE
+    all_lines, lines = lines_of(tmp_path / "all.jsonl"), lines_of(tmp_path / "third.jsonl")
+    assert [line["frame"] for line in lines] == list(range(FRAME_COUNT))
+    for i, line in enumerate(lines):
+        assert line["faces"] == all_lines[i - i % 3]["faces"]
+
+
 def test_more_max_frames_than_there_are(detect, video, tmp_path):
     assert detect(video, "--output", tmp_path / "a.avi", "--max-frames", 10_000) == cli.EXIT_DONE
     assert facts_of(tmp_path / "a.avi").n_frames == FRAME_COUNT
@@ -133,12 +142,13 @@ def test_names_of_unknown_formats_are_refused(detect, video, tmp_path, option, n
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--max-frames", "--every"])
 @pytest.mark.parametrize("n", ["0", "-3", "many"])
-def test_senseless_max_frames_is_a_usage_error(detect, video, n, capsys):
+def test_senseless_numbers_of_frames_are_usage_errors(detect, video, option, n, capsys):
     with pytest.raises(SystemExit) as caught:
-        detect(video, "--log", "-", f"--max-frames={n}")
+        detect(video, "--log", "-", f"{option}={n}")
     assert caught.value.code == cli.EXIT_UNUSABLE
-    assert "--max-frames" in capsys.readouterr().err
+    assert option in capsys.readouterr().err
 
 
 def test_without_a_screen_and_an_output_there_is_nothing_to_do(video, no_display, errors):
