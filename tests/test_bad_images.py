@@ -57,6 +57,7 @@ def announcing(width: int, height: int) -> dict[str, bytes]:
         "jpg": b"\xff\xd8\xff\xc0"
         + struct.pack(">HBHHB", 17, 8, height, width, 3)
         + bytes([1, 17, 0, 2, 17, 0, 3, 17, 0])
+        + b"\xff\xda"
         + bytes(60)
         + b"\xff\xd9",
         "gif": b"GIF89a"
