@@ -248,17 +248,17 @@ def frame_seen(detections: Detections) -> int:
 
 def test_a_file_loses_no_frame():
     with detected_frames(Source(100), lambda: (Brightness(), Undecided())) as detected:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected]
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
     assert pairs == [(index, index) for index in range(100)]
 
 
 def test_a_live_source_never_lags():
     source = Source(200, is_live=True)
     with detected_frames(source, lambda: (Brightness(), Undecided())) as detected:
-        first, _ = next(detected)
+        first, _ = next(detected.frames)
         source.first_seen.set()
         assert source.all_came.wait(PATIENCE_S)  # while the first was used
-        rest = [frame.index for frame, _ in detected]
+        rest = [frame.index for frame, _ in detected.frames]
     assert first.index == 0
     assert rest == sorted(set(rest))
     assert rest[-1] == 199
@@ -268,6 +268,6 @@ def test_a_live_source_never_lags():
 def test_boxes_are_held_between_the_frames_that_are_looked_at():
     detector = Brightness()
     with detected_frames(Source(20), lambda: (detector, Undecided()), every=3) as detected:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected]
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
     assert pairs == [(index, index - index % 3) for index in range(20)]
     assert sorted(detector.seen) == list(range(0, 20, 3))
