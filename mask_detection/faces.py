@@ -84,17 +84,29 @@ def keep_faces(
     Returns:
         (N, 4) int32 and (N,) float32, by falling confidence.
     """
+    kept, clipped = choose_faces(boxes, confidences, frame_size, min_confidence)
+    return clipped, confidences[kept].astype(np.float32)
+
+
+def choose_faces(
+    boxes: np.ndarray, confidences: np.ndarray, frame_size: tuple[int, int], min_confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Like :func:`keep_faces`, for detectors that know more of each box.
+
+    Returns:
+        (N,) int, which of the M boxes are kept, and (N, 4) int32, these boxes in the picture.
+    """
     height, width = frame_size
-    finite = np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence)
-    boxes, confidences = boxes[finite], confidences[finite]
-    clipped = np.clip(boxes.round(), 0, [width, height, width, height])
-    inside = _areas(clipped) > MIN_SHARE_INSIDE * _areas(boxes)
-    clipped, confidences = clipped[inside].astype(np.int32), confidences[inside].astype(np.float32)
+    kept = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence))
+    clipped = np.clip(boxes[kept].round(), 0, [width, height, width, height])
+    inside = _areas(clipped) > MIN_SHARE_INSIDE * _areas(boxes[kept])
+    kept, clipped = kept[inside], clipped[inside].astype(np.int32)
 
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
-    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU), int).ravel()
-    kept = kept[~_are_parts(clipped[kept])]
-    return clipped[kept], confidences[kept]
+    order = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences[kept].tolist(), 0.0, NMS_IOU)
+    chosen = np.asarray(order, int).ravel()
+    chosen = chosen[~_are_parts(clipped[chosen])]
+    return kept[chosen], clipped[chosen]
 
 
 def _are_parts(boxes: np.ndarray) -> np.ndarray:
