@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from mask_detection.annotations import Annotation
     from mask_detection.checkpoints import Curves
-    from mask_detection.detector_photos import PhotoStore
 
 logger = logging.getLogger("mask_detection.train_face_detector")
 
