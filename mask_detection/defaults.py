@@ -9,5 +9,6 @@ FACE_FOLDER = PROJECT_FOLDER / "face_detector"
 MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
 BUILTIN_DETECTOR_FILE = FACE_FOLDER / "mask_face_detector.tflite"
 
-DETECTORS = ("auto", "caffe", "yunet", "haar")
+BUILTIN_MODEL = Path("builtin")  # instead of a classifier's file: what the built-in face detector says itself
+DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")
 CONFIDENCE = 0.5  # of a face, 0..1: what is less sure is left out

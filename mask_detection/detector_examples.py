@@ -1,13 +1,14 @@
 """Random pictures for the face detector to learn from, put together from parts of photos.
 
 A picture is a photo, or a mosaic (Bochkovskiy et al. 2020, "YOLOv4") of 2 x 2 to 4 x 4 of them. Of each a window is
-shown that holds one of its faces, at a scale between the whole photo and that face alone; so faces from 8 pixels to such
-as fill the picture are about equally frequent by the logarithm of their size.
+shown that holds one of its faces, at a scale between the whole photo and that face alone; so there are faces of all
+sizes from 8 pixels to such as fill the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -49,11 +50,11 @@ def make_picture(draw_photo: Callable[[np.random.Generator], Photo], size: int, 
     image = np.empty((size, size, 3), np.uint8)
     boxes, labels = [], []
     rows, columns = _edges(size, grid, rng), _edges(size, grid, rng)
-    for top, bottom in zip(rows[:-1], rows[1:], strict=True):
-        for left, right in zip(columns[:-1], columns[1:], strict=True):
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
             part = random_window(draw_photo(rng), (bottom - top, right - left), rng)
             image[top:bottom, left:right] = part.image
-            boxes.append(part.boxes + np.float32([left, top, left, top]))
+            boxes.append(part.boxes + np.array([left, top, left, top], np.float32))
             labels.append(part.labels)
     return Photo(disturbed(image, rng), np.concatenate(boxes), np.concatenate(labels))
 
@@ -117,7 +118,8 @@ def _random_start(side: float, limit: int, low: float, high: float, rng: np.rand
     if side >= limit:  # the photo floats in it
         return rng.uniform(limit - side, 0)
     cut = CUT_SHARE * (high - low)
-    return float(np.clip(rng.uniform(*sorted((high - side - cut, low + cut))), 0, limit - side))
+    earliest, latest = sorted((high - side - cut, low + cut))
+    return float(np.clip(rng.uniform(earliest, latest), 0, limit - side))
 
 
 def _cut_off(boxes: np.ndarray, labels: np.ndarray, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -163,13 +165,13 @@ def disturbed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def example_batches(
-    store: PhotoStore, shares: Sequence[float], size: int, batch_size: int, seed: int, first: int
+    store: PhotoStore, shares: np.ndarray, size: int, batch_size: int, seed: int, first: int
 ) -> tf.data.Dataset:
     """Batches of random pictures, without end.
 
     Args:
         store: the photos.
-        shares: how often each photo is drawn, relative to the others.
+        shares: (P,) how often each photo is drawn, relative to the others.
         size: width and height of the pictures in pixels.
         batch_size: pictures in a batch.
         seed: of the pictures: number i is the same whenever the seed is.
@@ -180,7 +182,7 @@ def example_batches(
     """
     import tensorflow as tf
 
-    chances = np.cumsum(np.asarray(shares, np.float64) / np.sum(shares))
+    chances = np.cumsum(shares / shares.sum())
 
     def draw_photo(rng: np.random.Generator) -> Photo:
         return store[min(int(np.searchsorted(chances, rng.random())), len(store) - 1)]

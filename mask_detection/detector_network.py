@@ -20,9 +20,10 @@ from mask_detection.detector_decoding import STRIDES
 if TYPE_CHECKING:
     import keras
 
-# Where the backbone is tapped, by level: the widest layers before its next halving, as in SSDLite (Sandler et al. 2018).
+# Where the backbone is tapped, by level: its widest layers before each halving, as in SSDLite
+# (Sandler et al. 2018, https://arxiv.org/abs/1801.04381).
 TAPS = ("block_6_expand_relu", "block_13_expand_relu", "block_16_project_BN")
-FROZEN_UP_TO = "block_2_add"  # edges and colours are the same for faces, and training is a third faster
+FROZEN_UP_TO = "block_2_add"  # edges and colours are the same for faces, and training is faster
 PYRAMID_CHANNELS = 64
 BRANCH_LAYERS = 2
 PRIOR = 0.01  # share of cells with a face, for the first steps not to be wasted on unlearning all others (focal loss)
@@ -88,11 +89,10 @@ def _doubled(x: Any, name: str) -> Any:
     import keras
     import tensorflow as tf
 
-    class Doubled(keras.layers.Layer):
-        def call(self, x: tf.Tensor) -> tf.Tensor:
-            return tf.nn.depth_to_space(tf.concat([x] * 4, axis=-1), 2)
+    def enlarge(x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depth_to_space(tf.concat([x] * 4, axis=-1), 2)
 
-    return Doubled(name=name)(x)
+    return keras.layers.Lambda(enlarge, name=name)(x)
 
 
 def _head(level: Any, n_classes: int, stride: int) -> Any:

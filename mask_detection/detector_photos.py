@@ -71,8 +71,8 @@ def read_folders(
 ) -> list[Annotation]:
     """Read all annotated photos; the folders come in pairs. For ``on_error`` see :func:`read_annotations`."""
     found: list[Annotation] = []
-    for images, annotations in zip(image_folders, annotation_folders, strict=True):
-        found += read_annotations(images, annotations, on_error=on_error)
+    for folders in zip(image_folders, annotation_folders, strict=True):
+        found += read_annotations(*folders, on_error=on_error)
     return found
 
 

@@ -15,8 +15,8 @@ from mask_detection.detector_decoding import STRIDES, cell_centres, cell_strides
 UNKNOWN_CLASS = -1  # a face that teaches nothing about classes, such as one whose mask is worn wrong
 IGNORED = -2  # may be a face or not: whatever the detector says there is neither right nor wrong
 
-# Longer sides of faces that each level is responsible for, in pixels. FCOS's ranges end where the next ones begin; these
-# overlap, lest a face at a border be nobody's.
+# Longer sides of faces that each level is responsible for, in pixels. FCOS's ranges end where the next ones begin;
+# these overlap, lest a face at a border be nobody's.
 SIZE_RANGES = ((0.0, 56.0), (40.0, 128.0), (96.0, np.inf))
 CENTRE_RADIUS = 1.5  # strides: FCOS's
 
@@ -37,8 +37,8 @@ def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, i
 
     Returns:
         (L, 6) float32, a row a cell in the order of :func:`mask_detection.detector_decoding.cell_centres`:
-        1 for a face, 0 for none, -1 for no matter; its class; and how far its left, top, right and bottom sides are from
-        the cell's centre, in strides. Class and distances have a meaning only where there is a face.
+        1 for a face, 0 for none, -1 for no matter; its class; and how far its left, top, right and bottom sides are
+        from the cell's centre, in strides. Class and distances have a meaning only where there is a face.
     """
     centres, strides = cell_centres(*input_size), cell_strides(*input_size)
     targets = np.zeros((len(centres), N_TARGETS), np.float32)

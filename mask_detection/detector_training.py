@@ -1,4 +1,4 @@
-"""Training the face detector: a schedule, Keras's fit, and after each epoch a measurement on photos it does not learn."""
+"""Training the face detector: a schedule, Keras's fit, and after each epoch a measurement on other photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mask_detection.detector_decoding import INPUT_MULTIPLE, decode
 from mask_detection.detector_examples import example_batches
 from mask_detection.detector_loss import detector_loss
 from mask_detection.detector_photos import Photo, PhotoStore
-from mask_detection.faces import choose_faces
+from mask_detection.faces import keep_faces
 from mask_detection.metrics import GroundTruth, ScoredBoxes, match_images
 from mask_detection.preprocessing import detector_input
 
@@ -63,7 +63,7 @@ class DetectorOptions:
 def train_detector(
     model: keras.Model,
     training: PhotoStore,
-    shares: Sequence[float],
+    shares: np.ndarray,
     validation: PhotoStore,
     class_names: Sequence[str],
     options: DetectorOptions,
@@ -74,7 +74,7 @@ def train_detector(
     Args:
         model: from :func:`mask_detection.detector_network.build_detector`, for any input size.
         training: the photos to learn from.
-        shares: how often each is drawn, relative to the others.
+        shares: (P,) how often each is drawn, relative to the others.
         validation: the photos to measure on.
         class_names: of the classes that it learns to tell.
         options: how to train.
@@ -180,7 +180,7 @@ def _examine(
     """What is found in a photo, scored as faces and as classes, and what is there."""
     batch, scale = detector_input(photo.image, VALIDATION_SIZE, INPUT_MULTIPLE, square=True)
     boxes, scores, probabilities = decode(answer(batch)[0], batch.shape[1:3], MIN_SCORE)
-    kept, boxes = choose_faces(boxes / scale, scores, photo.image.shape[:2], MIN_SCORE)
+    boxes, kept = keep_faces(boxes / scale, scores, photo.image.shape[:2], MIN_SCORE)
     names = np.array([*class_names, "?", ""])  # IGNORED and UNKNOWN_CLASS count from the end
     found = names[probabilities[kept].argmax(axis=1)] if len(kept) else np.empty(0, str)
     certainty = probabilities[kept].max(axis=1, initial=0.0)
