@@ -30,26 +30,21 @@ PRIOR = 0.01  # share of cells with a face, for the first steps not to be wasted
 FIRST_DISTANCE = 2.0  # strides from a cell's centre to each side, before anything is learned
 
 
-def build_detector(
-    n_classes: int, input_size: int | None = None, backbone_weights: list[np.ndarray] | None = None
-) -> keras.Model:
+def build_detector(n_classes: int, backbone_weights: list[np.ndarray] | None = None) -> keras.Model:
     """Build the network; what is to be trained of it is marked so.
 
     Args:
         n_classes: how many classes of faces to tell apart.
-        input_size: height and width in pixels, a multiple of 32; None takes any such size.
         backbone_weights: from :func:`mask_detection.model.backbone_weights`; random without them.
 
     Returns:
-        A model from (N, H, W, 3) float32 RGB in -1..1 to (N, L, 5 + n_classes), a row a cell, see
-        :mod:`mask_detection.detector_decoding`.
+        A model from (N, H, W, 3) float32 RGB in -1..1, H and W multiples of 32, to (N, L, 5 + n_classes), a row a
+        cell, see :mod:`mask_detection.detector_decoding`.
     """
     start_tensorflow()
     import keras
 
-    backbone = keras.applications.MobileNetV2(
-        weights=None, include_top=False, input_shape=(input_size, input_size, 3), name="mobilenet_v2"
-    )
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
     if backbone_weights:
         backbone.set_weights(backbone_weights)
     _freeze_early_layers(backbone)
@@ -103,20 +98,12 @@ def _head(level: Any, n_classes: int, stride: int) -> Any:
     for i in range(BRANCH_LAYERS):
         where = _separable(where, f"where_{stride}_{i}")
         what = _separable(what, f"what_{stride}_{i}")
-    first_answers = np.array([np.log(PRIOR / (1 - PRIOR)), *[np.log(FIRST_DISTANCE)] * 4])
-
-    def bias(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
-        return first_answers.astype(np.float32)
-
+    first_places = keras.initializers.Constant(np.log([PRIOR / (1 - PRIOR), *[FIRST_DISTANCE] * 4]))
     small = keras.initializers.RandomNormal(stddev=0.01)
-    places = keras.layers.Conv2D(
-        5, 1, kernel_initializer=small, bias_initializer=bias, dtype="float32", name=f"places_{stride}"
-    )(where)
-    classes = keras.layers.Conv2D(n_classes, 1, kernel_initializer=small, dtype="float32", name=f"classes_{stride}")(
-        what
-    )
-    both = keras.layers.Concatenate(name=f"answers_{stride}")([places, classes])
-    return keras.layers.Reshape((-1, 5 + n_classes), name=f"rows_{stride}")(both)
+    places = keras.layers.Conv2D(5, 1, kernel_initializer=small, bias_initializer=first_places, name=f"places_{stride}")
+    classes = keras.layers.Conv2D(n_classes, 1, kernel_initializer=small, name=f"classes_{stride}")
+    answers = keras.layers.Concatenate(name=f"answers_{stride}")([places(where), classes(what)])
+    return keras.layers.Reshape((-1, 5 + n_classes), name=f"rows_{stride}")(answers)
 
 
 def _convolution(x: Any, name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import cv2
@@ -56,13 +57,13 @@ class Division:
     Attributes:
         annotated: to learn from.
         validation: to measure on after each epoch.
-        others: (M,) bool, which of the other photos may be learned from.
+        others_usable: (M,) bool, which of the other photos may be learned from.
         facts: what was left out, as counts.
     """
 
     annotated: list[Annotation]
     validation: list[Annotation]
-    others: np.ndarray
+    others_usable: np.ndarray
     facts: dict[str, int]
 
 
@@ -96,14 +97,13 @@ def divide(
         MaskDetectionError: nothing is left to learn from, or to measure on.
     """
     folds = np.array([FOLDS[fold_of(annotation.image.name)] for annotation in annotated])
-    aside = np.isin(folds, [*left_out_folds, validation_fold])
-    movable = [*(a for a, is_aside in zip(annotated, aside, strict=True) if not is_aside)]
+    is_aside = np.isin(folds, [*left_out_folds, validation_fold])
+    movable, aside = list(compress(annotated, ~is_aside)), list(compress(annotated, is_aside))
     paths = [*(annotation.image for annotation in movable), *others]
-    hidden = [a.image for a, is_aside in zip(annotated, aside, strict=True) if is_aside]
-    groups = find_groups([*paths, *hidden, *kept_out])
+    groups = find_groups([*paths, *(annotation.image for annotation in aside), *kept_out])
     usable = ~np.isin(groups[: len(paths)], groups[len(paths) :])
-    training = [annotation for annotation, is_usable in zip(movable, usable, strict=False) if is_usable]
-    validation = [a for a, fold in zip(annotated, folds, strict=True) if fold == validation_fold]
+    training = list(compress(movable, usable))
+    validation = list(compress(annotated, folds == validation_fold))
     if not training or not validation:
         raise MaskDetectionError(
             f"{len(annotated)} annotated photos are too few: {len(training)} are left to learn from and "
@@ -117,7 +117,9 @@ def divide(
     return Division(training, validation, usable[len(movable) :], facts)
 
 
-def box_faces(samples: Samples, detector: FaceDetector) -> list[Annotation]:
+def box_faces(
+    samples: Samples, detector: FaceDetector, on_error: Callable[[MaskDetectionError], None]
+) -> list[Annotation]:
     """Let a detector box the photos of class folders, most of one face each.
 
     The largest and surest face of a photo is of the folder's class. Other sure ones are faces of no known class, and
@@ -126,6 +128,7 @@ def box_faces(samples: Samples, detector: FaceDetector) -> list[Annotation]:
     Args:
         samples: the photos.
         detector: to be loaded with ``MIN_CONFIDENCE``.
+        on_error: is given what is wrong with a photo that cannot be read, and it is left out.
     """
     found = []
     for path, label in zip(
@@ -133,7 +136,8 @@ def box_faces(samples: Samples, detector: FaceDetector) -> list[Annotation]:
     ):
         try:
             boxes, confidences = detector.detect(read_image(path))
-        except MaskDetectionError:
+        except MaskDetectionError as error:
+            on_error(error)
             continue
         sure = confidences >= SURE
         if not sure.any():
@@ -144,9 +148,17 @@ def box_faces(samples: Samples, detector: FaceDetector) -> list[Annotation]:
     return found
 
 
-def without_faces(paths: Sequence[Path]) -> list[Annotation]:
-    """Photos that show no face."""
-    return [Annotation(path, np.empty((0, 4), np.float32), ()) for path in paths]
+def without_faces(paths: Sequence[Path], on_error: Callable[[MaskDetectionError], None]) -> list[Annotation]:
+    """Photos that show no face; for ``on_error`` see :func:`box_faces`."""
+    found = []
+    for path in paths:
+        try:
+            read_image(path)
+        except MaskDetectionError as error:
+            on_error(error)
+            continue
+        found.append(Annotation(path, np.empty((0, 4), np.float32), ()))
+    return found
 
 
 class PhotoStore:

@@ -49,11 +49,9 @@ def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, i
     if not len(boxes):
         return targets
     distances = _distances(boxes, centres)  # (L, N, 4)
-    smallest = np.where(
-        _are_responsible(boxes, centres, strides) & (distances > 0).all(axis=2),
-        np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
-        np.inf,
-    )  # (L, N) square pixels
+    within = (distances[..., :2] >= 0).all(axis=2) & (distances[..., 2:] > 0).all(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    smallest = np.where(within & _are_responsible(boxes, centres, strides), areas, np.inf)  # (L, N) square pixels
     face = smallest.argmin(axis=1)
     positive = np.flatnonzero(np.isfinite(smallest.min(axis=1)))
     face = face[positive]

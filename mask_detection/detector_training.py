@@ -72,7 +72,7 @@ def train_detector(
     """Train a detector in place, and leave it with averaged weights.
 
     Args:
-        model: from :func:`mask_detection.detector_network.build_detector`, for any input size.
+        model: from :func:`mask_detection.detector_network.build_detector`.
         training: the photos to learn from.
         shares: (P,) how often each is drawn, relative to the others.
         validation: the photos to measure on.

@@ -18,7 +18,9 @@ import argparse
 import logging
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +131,40 @@ def gather(args: argparse.Namespace, run_folder: Path, faults: list[MaskDetectio
     """Read, divide and store the photos, unless an interrupted run did; return what is to be known of them."""
     import json
 
-    from mask_detection import dataset, detector_photos
-    from mask_detection.files import written_whole
+    from mask_detection.detector_photos import DOUBTFUL, NO_CLASS, PhotoStore
+    from mask_detection.files import read_whole, written_whole
 
     record = run_folder / "photos.json"
     if record.exists():
-        return json.loads(record.read_text(encoding="utf-8"))
+        return json.loads(read_whole(record, "a run's record"))
+    kinds, validation, facts = read_photos(args, faults)
+    training = [photo for kind in kinds for photo in kind]
+    labels = Counter(label for photo in training for label in photo.labels)
+    class_names = sorted(set(labels) - {*args.unclassed, NO_CLASS, DOUBTFUL})
+    check_class_names(class_names)
+    for part, photos in (("training", training), ("validation", validation)):
+        PhotoStore.write(run_folder / f"{part}.uint8", photos, class_names, f"storing {part} photos")
+    facts |= {
+        "class_names": class_names,
+        "training_photos": len(training),
+        "training_photos_by_kind": [len(kind) for kind in kinds],
+        "validation_photos": len(validation),
+        "faces_by_label": dict(labels.most_common()),
+    }
+    with written_whole(record) as part:
+        part.write_text(json.dumps(facts), encoding="utf-8")
+    return facts
+
+
+def read_photos(
+    args: argparse.Namespace, faults: list[MaskDetectionError]
+) -> tuple[tuple[list[Annotation], ...], list[Annotation], dict[str, Any]]:
+    """Read all photos with their boxes.
+
+    Returns:
+        Photos to learn from, of each kind in the order of ``KIND_SHARES``; photos to measure on; and what was left out.
+    """
+    from mask_detection import dataset, detector_photos
 
     def leave_out(error: MaskDetectionError) -> None:
         logger.error("error: %s; left out", error)
@@ -142,36 +172,15 @@ def gather(args: argparse.Namespace, run_folder: Path, faults: list[MaskDetectio
 
     annotated = detector_photos.read_folders(args.images, args.annotations, leave_out)
     samples = dataset.scan(args.faces) if args.faces else None
-    background = dataset.list_images(args.background)
-    portraits = samples.paths if samples else ()
+    faces, background = samples.paths if samples else (), dataset.list_images(args.background)
+    kept_out = dataset.list_images(args.keep_out)
     division = detector_photos.divide(
-        annotated,
-        [*portraits, *background],
-        args.leave_out_fold,
-        args.validation_fold,
-        dataset.list_images(args.keep_out),
+        annotated, (*faces, *background), args.leave_out_fold, args.validation_fold, kept_out
     )
-    usable = division.others[: len(portraits)]
-    boxed = detector_photos.box_faces(samples.select(usable), yunet(args.face)) if samples else []
-    empty = [path for path, is_usable in zip(background, division.others[len(portraits) :], strict=True) if is_usable]
-    kinds = (division.annotated, boxed, detector_photos.without_faces(empty))
-    labels = {label for photo in (*division.annotated, *boxed) for label in photo.labels}
-    class_names = sorted(labels - {*args.unclassed, detector_photos.NO_CLASS, detector_photos.DOUBTFUL})
-    check_class_names(class_names)
-    write = detector_photos.PhotoStore.write
-    write(run_folder / "training.uint8", [photo for kind in kinds for photo in kind], class_names, "storing photos")
-    write(run_folder / "validation.uint8", division.validation, class_names, "storing photos")
-    facts = {
-        "class_names": class_names,
-        **division.facts,
-        "photos_by_kind": list(map(len, kinds)),
-        "training_photos": sum(map(len, kinds)),
-        "validation_photos": len(division.validation),
-        "faces_by_label": count_labels([*division.annotated, *boxed]),
-    }
-    with written_whole(record) as part:
-        part.write_text(json.dumps(facts), encoding="utf-8")
-    return facts
+    usable_faces, usable_background = division.others_usable[: len(faces)], division.others_usable[len(faces) :]
+    boxed = detector_photos.box_faces(samples.select(usable_faces), yunet(args.face), leave_out) if samples else []
+    empty = detector_photos.without_faces(list(compress(background, usable_background)), leave_out)
+    return (division.annotated, boxed, empty), division.validation, division.facts
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
@@ -185,13 +194,6 @@ def check_class_names(class_names: Sequence[str]) -> None:
             f"the photos' faces are of the classes {', '.join(class_names) or 'none'}; two are needed, such as "
             "with_mask and without_mask: add photos with --images or --faces"
         )
-
-
-def count_labels(photos: Sequence[Annotation]) -> dict[str, int]:
-    """How many faces each label has."""
-    from collections import Counter
-
-    return dict(Counter(label for photo in photos for label in photo.labels).most_common())
 
 
 def yunet(folder: Path) -> Any:
@@ -226,7 +228,7 @@ def learn(args: argparse.Namespace, facts: dict[str, Any], run_folder: Path) -> 
         learning_rate=args.learning_rate,
         seed=args.seed,
     )
-    shares = photo_shares(facts["photos_by_kind"], training.face_counts)
+    shares = photo_shares(facts["training_photos_by_kind"], training.face_counts)
     curves = train_detector(model, training, shares, validation, facts["class_names"], options, run_folder)
     write_detector(args.output, model, facts["class_names"], args.final_size)
     return curves
