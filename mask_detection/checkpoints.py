@@ -53,10 +53,17 @@ class PhaseCheckpoint:
         curves: a value an epoch for each quantity.
     """
 
-    def __init__(self, folder: Path, phase: str) -> None:
-        """Find what an interrupted run left, if anything."""
+    def __init__(self, folder: Path, phase: str, guide: str = "val_loss") -> None:
+        """Find what an interrupted run left, if anything.
+
+        Args:
+            folder: from :func:`open_run_folder`.
+            phase: its name.
+            guide: the quantity by which an epoch is the best, where it is lowest.
+        """
         self._folder = folder
         self._phase = phase
+        self._guide = guide
         self._record = folder / f"{phase}.json"
         self.curves: Curves = {}
         if self._record.exists():
@@ -65,12 +72,12 @@ class PhaseCheckpoint:
     @property
     def epochs_done(self) -> int:
         """How many epochs are finished."""
-        return len(self.curves.get("val_loss", ()))
+        return len(self.curves.get(self._guide, ()))
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation loss, counted from 0."""
-        return int(np.argmin(self.curves["val_loss"]))
+        """The epoch in which the guide is lowest, counted from 0."""
+        return int(np.argmin(self.curves[self._guide]))
 
     def restore_last(self, model: keras.Model) -> None:
         """Put the weights and the optimizer's state after the last finished epoch into a compiled model."""

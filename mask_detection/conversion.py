@@ -29,7 +29,7 @@ def convert(model: keras.Model, weights: str, examples: Sequence[np.ndarray] = (
     Input (1, S, S, 3) and output (1, n_classes) are float32 with every kind of weights, so that all are used alike.
 
     Args:
-        model: maps (N, S, S, 3) float32 to (N, n_classes).
+        model: maps (N, S, S, 3) float32 to (N, n_classes) or any other shape.
         weights: ``fp16`` stores large weights in half the space and computes in float32; ``fp32`` keeps every digit;
             ``int8`` also computes in 8-bit integers.
         examples: for ``int8``: inputs (1, S, S, 3) float32 that show which range of numbers each layer meets.
@@ -90,6 +90,19 @@ def _with_half_weights(network: bytes) -> bytes:
         operator.inputs, operator.outputs = [len(graph.tensors)], [index]
         graph.tensors.append(half)
         graph.operators.insert(0, operator)
+    return flatbuffer_utils.convert_object_to_bytearray(model)
+
+
+def with_default_size(network: bytes, size: int) -> bytes:
+    """Let the input of a network for images of any size be (1, size, size, 3) until somebody resizes it.
+
+    TensorFlow leaves it at one pixel, for which most networks cannot be set up.
+    """
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(network)
+    (graph,) = model.subgraphs
+    graph.tensors[graph.inputs[0]].shape = [1, size, size, 3]
     return flatbuffer_utils.convert_object_to_bytearray(model)
 
 

@@ -103,14 +103,25 @@ class Detections:
         return records
 
 
-def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier) -> Detections:
+def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier | None) -> Detections:
     """Find the faces of a picture and tell for each whether it wears a mask, all in one batch.
 
     Args:
         frame: the picture, (H, W, 3) BGR uint8.
         face_detector: from :func:`mask_detection.faces.load_face_detector`.
-        classifier: from :func:`mask_detection.classifier.load_classifier`.
+        classifier: from :func:`mask_detection.classifier.load_classifier`; None takes the face detector's own word, if
+            it is one that tells classes.
     """
-    boxes, confidences = face_detector.detect(frame)
+    boxes, confidences, own = face_detector.detect_with_classes(frame)
+    if classifier is None:
+        return Detections(boxes, confidences, own, face_detector.class_names)
     probabilities = classifier.classify(crop_faces(frame, boxes))
+    if sorted(face_detector.class_names) == sorted(classifier.class_names):
+        order = [face_detector.class_names.index(name) for name in classifier.class_names]
+        probabilities = joined(probabilities, own[:, order])
     return Detections(boxes, confidences, probabilities, classifier.class_names)
+
+
+def joined(classifiers: np.ndarray, detectors: np.ndarray) -> np.ndarray:
+    """Join what a classifier and a face detector say of the same faces: the mean of their probabilities, (N, n)."""
+    return (classifiers + detectors) / 2

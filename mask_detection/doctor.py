@@ -45,7 +45,7 @@ MODULES = {  # called other than the library
     "pillow": "PIL",
     "scikit-learn": "sklearn",
 }
-WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")
+WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt", ".tflite")
 NAME_WIDTH = 14  # characters, at least
 HASH_DIGITS = 16  # enough to tell files apart
 
@@ -236,12 +236,20 @@ def _detectors(folder: Path, suffixes: set[str]) -> Iterator[Finding]:
     loaders: dict[str, Callable[[], FaceDetector] | None] = {
         "caffe": (lambda: faces.CaffeFaceDetector(folder)) if suffixes & {".caffemodel", ".prototxt"} else None,
         "yunet": (lambda: faces.YuNetFaceDetector(folder)) if has_yunet else None,
+        "builtin": lambda: _builtin(folder),
         "haar": faces.HaarFaceDetector,
     }
     for kind, load in loaders.items():
         yield _detector(kind, load) if load else Finding(kind, f"no files; `python -m mask_detection.download {kind}`")
-    chosen = next(kind for kind, load in loaders.items() if load)
+    chosen = faces.first_at_hand(folder)
     yield Finding("auto", f"takes {chosen}" + (", which misses most masked faces" if chosen == "haar" else ""))
+
+
+def _builtin(folder: Path) -> FaceDetector:
+    from mask_detection.builtin_detector import BuiltinFaceDetector
+    from mask_detection.faces import find_builtin_file
+
+    return BuiltinFaceDetector(find_builtin_file(folder))
 
 
 def _detector(kind: str, load: Callable[[], FaceDetector]) -> Finding:
@@ -254,6 +262,9 @@ def _detector(kind: str, load: Callable[[], FaceDetector]) -> Finding:
 def check_model(args: argparse.Namespace) -> Iterator[Finding]:
     """The model file, and what it says of itself; the network is not built."""
     path: Path = args.model
+    if path == defaults.BUILTIN_MODEL:
+        yield Finding("file", "none: the built-in face detector's own word")
+        return
     yield Finding("file", str(path))
     yield Finding("content", _size_and_hash(read_whole(path, "a model")))
     if "h5py" in sys.modules:

@@ -12,6 +12,8 @@ Reported are, for all faces and for those of at least 16, 32 and 64 pixels (the 
 - classifier: accuracy on the true boxes for each class, and their mean, the balanced accuracy;
 - time: median and mean of finding and classifying a photo's faces at --confidence, without reading the file.
 
+With --model builtin, the answers to true boxes are those to the boxes that were found.
+
 A box is found from IoU 0.5 on. AP is the whole area under the curve over the faces from confidence 0.1 on. Faces of a
 class that the model doesn't know count in the first part only. --dataset takes a folder of class folders of face
 crops and measures the classifier alone. Exit status: 0 all done, 1 some files could not be read and the rest was used,
@@ -31,7 +33,7 @@ from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection import cli
+from mask_detection import cli, defaults
 from mask_detection.errors import MaskDetectionError
 from mask_detection.folds import FOLDS, fold_of
 
@@ -73,6 +75,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.images, args.annotations).count(None) != (2 if args.dataset else 0):
         parser.error("give either --images and --annotations, or --dataset")
+    if args.dataset and args.model == defaults.BUILTIN_MODEL:
+        parser.error("--model builtin finds faces by itself and needs whole photos: --images and --annotations")
     return args
 
 
@@ -126,7 +130,8 @@ def evaluate_photos(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
     annotations = read_annotations(args.images, args.annotations, on_error=leave_out)
     annotations = [annotation for annotation in annotations if is_chosen(annotation.image, args.fold)]
     stages = face_detector, sensitive_detector, classifier = load_stages(args)
-    check_labels({label for annotation in annotations for label in annotation.labels}, classifier, args.annotations)
+    class_names = classifier.class_names if classifier else face_detector.class_names
+    check_labels({label for annotation in annotations for label in annotation.labels}, class_names, args.annotations)
     photos = examine_photos(annotations, stages, leave_out)
     if not photos:
         raise MaskDetectionError(f"{args.images}: no photo is left to evaluate (fold {args.fold}); check the folders")
@@ -138,15 +143,15 @@ def evaluate_photos(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
         "left_out": len(faults),
         "face_detector": face_detector.name,
         "model": str(args.model),
-        "classes": classifier.class_names,
+        "classes": class_names,
         "confidence": face_detector.confidence,
         "confidence_for_ap": sensitive_detector.confidence,
-        **photo_figures(photos, classifier.class_names, args.confidence),
+        **photo_figures(photos, class_names, args.confidence),
     }
-    return report, {_title(size): match_classes(photos, classifier.class_names, size) for size in PLOTTED_SIZES}
+    return report, {_title(size): match_classes(photos, class_names, size) for size in PLOTTED_SIZES}
 
 
-def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, FaceDetector, MaskClassifier]:
+def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, FaceDetector, MaskClassifier | None]:
     """The face detector as asked for, the same at the low confidence that AP needs, and the classifier."""
     from mask_detection.evaluation import AP_CONFIDENCE
 
@@ -162,22 +167,22 @@ def is_chosen(path: Path, fold: str) -> bool:
     return fold == "all" or FOLDS[fold_of(path.name)] == fold
 
 
-def check_labels(labels: Collection[str], classifier: MaskClassifier, source: Path) -> None:
+def check_labels(labels: Collection[str], class_names: Sequence[str], source: Path) -> None:
     """Refuse a truth in other words than the model's, for which no figure would have a meaning.
 
     Raises:
         MaskDetectionError: there are labels, and none of them is a class of the model.
     """
-    if labels and set(labels).isdisjoint(classifier.class_names):
+    if labels and set(labels).isdisjoint(class_names):
         raise MaskDetectionError(
-            f"{source}: speaks of {', '.join(sorted(labels))} and the model of {', '.join(classifier.class_names)}; "
+            f"{source}: speaks of {', '.join(sorted(labels))} and the model of {', '.join(class_names)}; "
             "rename the labels, or name the model's outputs with --classes"
         )
 
 
 def examine_photos(
     annotations: Sequence[Annotation],
-    stages: tuple[FaceDetector, FaceDetector, MaskClassifier],
+    stages: tuple[FaceDetector, FaceDetector, MaskClassifier | None],
     on_error: Callable[[MaskDetectionError], None],
 ) -> list[PhotoResult]:
     """Detect in each photo; one that cannot be read is given to ``on_error`` and left out."""
@@ -206,7 +211,7 @@ def evaluate_dataset(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
     samples = scan([args.dataset])
     samples = samples.select(np.flatnonzero([is_chosen(path, args.fold) for path in samples.paths]))
     classifier = load_classifier(args.model, args.classes)
-    check_labels(samples.class_names, classifier, args.dataset)
+    check_labels(samples.class_names, classifier.class_names, args.dataset)
     probabilities = classify_files(samples.paths, classifier)
     is_read = ~np.isnan(probabilities).any(axis=1)
     if not is_read.any():

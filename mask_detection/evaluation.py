@@ -38,7 +38,8 @@ class PhotoResult:
 
     Attributes:
         truth: its N faces.
-        answers: (N,) str, what the classifier says of each true box.
+        answers: (N,) str, what the classifier says of each true box; empty where there is no classifier and the face
+            detector, whose word counts then, did not find the face.
         answer_probabilities: (N,) float32, how probable it finds that.
         detections: the faces found down to a low confidence, for curves.
         seconds: what finding and classifying the faces took at the usual confidence.
@@ -56,7 +57,7 @@ def examine_photo(
     annotation: Annotation,
     face_detector: FaceDetector,
     sensitive_detector: FaceDetector,
-    classifier: MaskClassifier,
+    classifier: MaskClassifier | None,
 ) -> PhotoResult:
     """Detect in a photo and classify its true boxes.
 
@@ -65,16 +66,29 @@ def examine_photo(
         annotation: its faces.
         face_detector: at the usual confidence; the run with it is timed.
         sensitive_detector: the same at a low confidence; the run with it gives the detections.
-        classifier: of the faces.
+        classifier: of the faces; None where the face detector's own word counts.
     """
     detections = detect_masks(frame, sensitive_detector, classifier)  # first, so that warming up is not timed
     start = time.perf_counter()
     detect_masks(frame, face_detector, classifier)
     seconds = time.perf_counter() - start
-    probabilities = classifier.classify(crop_faces(frame, to_pixels(annotation.boxes)))  # (N, n_classes)
-    answers = np.asarray(classifier.class_names)[probabilities.argmax(axis=1)]
+    if classifier:
+        probabilities = classifier.classify(crop_faces(frame, to_pixels(annotation.boxes)))  # (N, n_classes)
+    else:
+        probabilities = _probabilities_of_found(annotation.boxes, detections)
+    certainties = probabilities.max(axis=1, initial=0)
+    answers = np.where(certainties > 0, np.asarray(detections.class_names)[probabilities.argmax(axis=1)], "")
     truth = GroundTruth(annotation.boxes, np.asarray(annotation.labels, str))
-    return PhotoResult(truth, answers, probabilities.max(axis=1, initial=0), detections, seconds)
+    return PhotoResult(truth, answers, certainties, detections, seconds)
+
+
+def _probabilities_of_found(boxes: np.ndarray, detections: Detections) -> np.ndarray:
+    """What was said of the detection that overlaps each true box (N, 4) best: (N, n_classes), zeros where none does."""
+    if not len(detections):
+        return np.zeros((len(boxes), len(detections.class_names)), np.float32)
+    overlaps = box_iou(boxes, detections.boxes)  # (N, M)
+    is_found = overlaps.max(axis=1, keepdims=True) >= IOU_THRESHOLD
+    return detections.probabilities[overlaps.argmax(axis=1)] * is_found
 
 
 def to_pixels(boxes: np.ndarray) -> np.ndarray:
@@ -201,7 +215,7 @@ def certainty_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str]
     sizes = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos])
     labels = np.concatenate([photo.truth.labels for photo in photos])
     probabilities = np.concatenate([photo.answer_probabilities for photo in photos])
-    chosen = (sizes >= min_size) & np.isin(labels, class_names)
+    chosen = (sizes >= min_size) & np.isin(labels, class_names) & (probabilities > 0)
     return _mean_of_defined(probabilities[chosen] >= CERTAIN_FROM)
 
 

@@ -140,7 +140,7 @@ def measure(original: MaskClassifier, files: Mapping[str, Path], samples: Sample
     from mask_detection.classifier import load_classifier
     from mask_detection.evaluate import check_labels, classify_files
 
-    check_labels(samples.class_names, original, samples.root)
+    check_labels(samples.class_names, original.class_names, samples.root)
     truth = np.asarray(samples.class_names)[samples.labels]
     exported = {weights: load_classifier(path, original.class_names) for weights, path in files.items()}
     accuracies = {}

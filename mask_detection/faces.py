@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mask_detection import weights
-from mask_detection.defaults import CONFIDENCE, FACE_FOLDER
+from mask_detection import litert, weights
+from mask_detection.defaults import BUILTIN_DETECTOR_FILE, CONFIDENCE, FACE_FOLDER
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
 
@@ -39,9 +39,15 @@ YUNET_TRIAL_SIZE = 64, 64  # pixels
 
 
 class FaceDetector(ABC):
-    """Finds faces in a picture. A new detector says its name and how it proposes boxes; the rest is shared."""
+    """Finds faces in a picture. A new detector says its name and how it proposes boxes; the rest is shared.
+
+    Attributes:
+        name: for the user.
+        class_names: the classes that it tells apart by itself; most detectors tell none.
+    """
 
     name: str
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, confidence: float = CONFIDENCE) -> None:
         self.confidence = confidence
@@ -67,8 +73,19 @@ class FaceDetector(ABC):
             (N, 4) int32 xyxy in pixels, x2 and y2 exclusive, inside the picture and not empty, and
             (N,) float32 confidences.
         """
+        boxes, confidences, _ = self.detect_with_classes(frame)
+        return boxes, confidences
+
+    def propose_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Like :meth:`propose`, with (M, n_classes) float probabilities of ``class_names``."""
         boxes, confidences = self.propose(frame)
-        return keep_faces(boxes, confidences, frame.shape[:2], self.confidence)
+        return boxes, confidences, np.empty((len(boxes), 0), np.float32)
+
+    def detect_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Like :meth:`detect`, with (N, n_classes) float32 probabilities of ``class_names``."""
+        boxes, confidences, probabilities = self.propose_with_classes(frame)
+        boxes, kept = keep_faces(boxes, confidences, frame.shape[:2], self.confidence)
+        return boxes, confidences[kept].astype(np.float32), probabilities[kept].astype(np.float32)
 
 
 def keep_faces(
@@ -83,19 +100,19 @@ def keep_faces(
         min_confidence: boxes below it are dropped.
 
     Returns:
-        (N, 4) int32 and (N,) float32, by falling confidence.
+        (N, 4) int32, the boxes that are left, by falling confidence; and (N,) int, which of the M they are.
     """
     height, width = frame_size
-    finite = np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence)
-    boxes, confidences = boxes[finite], confidences[finite]
-    clipped = np.clip(boxes.round(), 0, [width, height, width, height])
-    inside = _areas(clipped) > MIN_SHARE_INSIDE * _areas(boxes)
-    clipped, confidences = clipped[inside].astype(np.int32), confidences[inside].astype(np.float32)
+    kept = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence))
+    clipped = np.clip(boxes[kept].round(), 0, [width, height, width, height])
+    inside = _areas(clipped) > MIN_SHARE_INSIDE * _areas(boxes[kept])
+    kept, clipped = kept[inside], clipped[inside].astype(np.int32)
 
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
-    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences.tolist(), 0.0, NMS_IOU), int).ravel()
-    kept = kept[~_are_parts(clipped[kept])]
-    return clipped[kept], confidences[kept]
+    order = cv2.dnn.NMSBoxes(corner_and_size.tolist(), confidences[kept].tolist(), 0.0, NMS_IOU)
+    chosen = np.asarray(order, int).ravel()
+    chosen = chosen[~_are_parts(clipped[chosen])]
+    return clipped[chosen], kept[chosen]
 
 
 def _are_parts(boxes: np.ndarray) -> np.ndarray:
@@ -250,9 +267,11 @@ def load_face_detector(
     """Load a face detector and say in one log line which one it is.
 
     Args:
-        kind: ``caffe``, ``yunet``, ``haar`` or ``auto``: the first of them whose files lie in ``folder``. ``auto``
-            never touches the network; ``caffe`` and ``yunet`` fetch missing files into the default folder.
-        folder: where the detectors' files lie. One that is not the default is used as it is.
+        kind: ``caffe``, ``yunet``, ``builtin``, ``haar`` or ``auto``: the first of the first two whose files lie in
+            ``folder``, otherwise ``builtin``. ``auto`` never touches the network; ``caffe`` and ``yunet`` fetch missing
+            files into the default folder.
+        folder: where the detectors' files lie. One that is not the default is used as it is, but the built-in
+            detector is taken from the default folder where this one has none.
         confidence: faces below it are left out, 0..1.
         detect_size: what the picture's longer side is scaled to for the network, in pixels; None is each detector's
             own choice. Haar works on the picture as it is.
@@ -263,27 +282,39 @@ def load_face_detector(
     is_default = folder.resolve() == FACE_FOLDER
     if not is_default and not folder.is_dir():
         raise MaskDetectionError(f"{folder}: there is no such folder; name the one with the face detector's files")
-    chosen = _first_at_hand(folder) if kind == "auto" else kind
+    chosen = first_at_hand(folder) if kind == "auto" else kind
     if is_default and kind in weights.KITS:
         _fetch_missing(kind, folder)
     if chosen == "caffe":
         detector: FaceDetector = CaffeFaceDetector(folder, confidence, detect_size or CAFFE_DETECT_SIZE)
     elif chosen == "yunet":
         detector = YuNetFaceDetector(folder, confidence, detect_size or YUNET_DETECT_SIZE)
+    elif chosen == "builtin":
+        from mask_detection.builtin_detector import DETECT_SIZE, BuiltinFaceDetector
+
+        detector = BuiltinFaceDetector(find_builtin_file(folder), confidence, detect_size or DETECT_SIZE)
     else:
         detector = HaarFaceDetector(confidence)
     logger.info("face detector: %s", detector.name)
     if kind == "auto" and chosen == "haar":
-        logger.warning(
-            "it misses most masked faces; run `python -m mask_detection.download caffe` once to get the Caffe SSD"
-        )
+        logger.warning("it misses most masked faces; run `pip install ai-edge-litert` to use the built-in detector")
     return detector
 
 
-def _first_at_hand(folder: Path) -> str:
+def first_at_hand(folder: Path) -> str:
+    """The kind of detector that ``auto`` takes."""
     if any(folder.glob("*.caffemodel")) or any(folder.glob("*.prototxt")):
         return "caffe"
-    return "yunet" if any(folder.glob(YUNET_FILES)) else "haar"
+    if any(folder.glob(YUNET_FILES)):
+        return "yunet"
+    has_builtin = litert.is_available() and find_builtin_file(folder).is_file()  # LiteRT is not made for every machine
+    return "builtin" if has_builtin else "haar"
+
+
+def find_builtin_file(folder: Path) -> Path:
+    """The built-in detector's file in a folder, or the one that the project ships."""
+    own = folder / BUILTIN_DETECTOR_FILE.name
+    return own if own.is_file() else BUILTIN_DETECTOR_FILE
 
 
 def _fetch_missing(kind: str, folder: Path) -> None:

@@ -49,7 +49,7 @@ def open_tflite(path: Path, data: bytes) -> Network:
         raise MaskDetectionError(
             f"{path}: wants the preprocessing {record.preprocessing}, and only {PREPROCESSING} is known"
         )
-    interpreter = _open_interpreter(path, data)
+    interpreter = open_interpreter(path, data, _check_is_image_classifier)
     (image_end,), (answer_end,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def answer(image: np.ndarray) -> np.ndarray:
@@ -66,13 +66,24 @@ def open_tflite(path: Path, data: bytes) -> Network:
     return Network(predict, int(answer_end["shape"][1]), info)
 
 
-def _open_interpreter(path: Path, data: bytes) -> Interpreter:
+def open_interpreter(path: Path, data: bytes, check: Callable[[Path, Interpreter], None]) -> Interpreter:
+    """Load a network into LiteRT.
+
+    Args:
+        path: for messages.
+        data: the file's bytes.
+        check: raises ``MaskDetectionError`` if it is another kind of network than is needed.
+
+    Raises:
+        MaskDetectionError: LiteRT cannot load it, or the check refuses it.
+        ImportError: there is no LiteRT.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         with silent_native_libraries():
             interpreter = Interpreter(model_content=data, num_threads=_thread_count())
-            _check_is_image_classifier(path, interpreter)  # before it is given the memory that it asks for
+            check(path, interpreter)  # before it is given the memory that it asks for
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:200]

@@ -48,7 +48,7 @@ def build_model(
     backbone = keras.applications.MobileNetV2(
         weights=None, include_top=False, input_shape=(input_size, input_size, 3), name="mobilenet_v2"
     )
-    backbone.set_weights(_weights_of(backbone_from) if backbone_from else _imagenet_weights())
+    backbone.set_weights(backbone_weights(backbone_from))
     x = backbone.output
     if head == "classic":
         x = keras.layers.AveragePooling2D(min(7, x.shape[1]), name="pool")(x)
@@ -58,6 +58,18 @@ def build_model(
         x = keras.layers.Dropout(0.5, name="dropout")(x)
     x = keras.layers.Dense(n_classes, activation="softmax", name="probabilities")(x)
     return keras.Model(backbone.input, x, name="mask_detector")
+
+
+def backbone_weights(backbone_from: Path | None = None) -> list:
+    """MobileNetV2's weights without its top, in the order of its layers: a classifier's, or ImageNet's without one.
+
+    Args:
+        backbone_from: a model made by :func:`build_model`.
+
+    Raises:
+        MaskDetectionError: they cannot be had.
+    """
+    return _weights_of(backbone_from) if backbone_from else _imagenet_weights()
 
 
 def _imagenet_weights() -> list:

@@ -57,7 +57,7 @@ class Photo:
 def detected_photos(
     paths: Sequence[Path],
     outputs: Sequence[Path | None],
-    load_stages: Callable[[], tuple[FaceDetector, MaskClassifier]],
+    load_stages: Callable[[], tuple[FaceDetector, MaskClassifier | None]],
     keep_annotated: bool = False,
 ) -> AbstractContextManager[Iterator[Photo]]:
     """Read, detect, draw and encode in threads of their own, ahead of the loop that writes.
@@ -76,7 +76,10 @@ def detected_photos(
 
 
 def _detect(
-    keep_annotated: bool, face_detector: FaceDetector, classifier: MaskClassifier, photo: tuple[Path, Path | None]
+    keep_annotated: bool,
+    face_detector: FaceDetector,
+    classifier: MaskClassifier | None,
+    photo: tuple[Path, Path | None],
 ) -> Photo:
     path, output = photo
     try:

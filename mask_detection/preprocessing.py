@@ -62,3 +62,25 @@ def classifier_input(crops: Sequence[np.ndarray], size: int) -> np.ndarray:
     for i, crop in enumerate(crops):
         cv2.cvtColor(resize(crop, size), cv2.COLOR_BGR2RGB, dst=batch[i])
     return normalise(batch)
+
+
+def detector_input(frame: np.ndarray, long_side: int, multiple: int, square: bool = False) -> tuple[np.ndarray, float]:
+    """Scale a whole picture for a face detector, and fill it up with grey to the right and below.
+
+    Args:
+        frame: the picture, (H, W, 3) BGR uint8.
+        long_side: what its longer side is scaled to, in pixels.
+        multiple: of what height and width of the input are to be whole multiples, in pixels.
+        square: whether they are to be equal.
+
+    Returns:
+        (1, h, w, 3) float32 RGB in -1..1, and the factor by which the picture was scaled.
+    """
+    scale = long_side / max(frame.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
+    sides = (long_side, long_side) if square else (height, width)
+    padded_height, padded_width = (-(-side // multiple) * multiple for side in sides)
+    batch = np.zeros((1, padded_height, padded_width, 3), np.float32)  # 0 is grey
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    batch[0, :height, :width] = normalise(cv2.resize(frame, (width, height), interpolation=method)[..., ::-1])
+    return batch, scale

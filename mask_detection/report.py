@@ -101,6 +101,27 @@ def write_plot(path: Path, curves: dict[str, Curves], test: Samples, answers: np
         figure.savefig(part, dpi=110)
 
 
+def write_curves(path: Path, curves: Curves) -> None:
+    """Draw one panel of the loss and one of everything else over the epochs.
+
+    Raises:
+        MaskDetectionError: the place cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    loss_axis, others_axis = figure.subplots(1, 2)
+    for quantity, values in curves.items():
+        axis = loss_axis if quantity == "loss" else others_axis
+        axis.plot(range(1, len(values) + 1), values, marker=".", label=quantity.replace("_", " "))
+    for axis in (loss_axis, others_axis):
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110)
+
+
 def write_mistakes(path: Path, test: Samples, probabilities: np.ndarray) -> int:
     """Draw the test images that were told wrong with their paths, the surest mistakes first.
 

@@ -32,7 +32,7 @@ class DetectedFrames:
 
 @contextmanager
 def detected_frames(
-    source: VideoSource, load_stages: Callable[[], tuple[FaceDetector, MaskClassifier]], every: int = 1
+    source: VideoSource, load_stages: Callable[[], tuple[FaceDetector, MaskClassifier | None]], every: int = 1
 ) -> Iterator[DetectedFrames]:
     """Read and detect in threads of their own, ahead of the loop over what was seen.
 
@@ -49,7 +49,7 @@ def detected_frames(
 
     def make_detector() -> Callable[[tuple[int, Frame]], tuple[Frame, Detections | None]]:
         face_detector, classifier = load_stages()
-        class_names.append(classifier.class_names)
+        class_names.append(classifier.class_names if classifier else face_detector.class_names)
         return partial(_detect_on_each, every, face_detector, classifier)
 
     with ExitStack() as stack:
@@ -59,7 +59,7 @@ def detected_frames(
 
 
 def _detect_on_each(
-    every: int, face_detector: FaceDetector, classifier: MaskClassifier, numbered: tuple[int, Frame]
+    every: int, face_detector: FaceDetector, classifier: MaskClassifier | None, numbered: tuple[int, Frame]
 ) -> tuple[Frame, Detections | None]:
     number, frame = numbered
     return frame, None if number % every else detect_masks(frame.image, face_detector, classifier)

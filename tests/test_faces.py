@@ -25,10 +25,10 @@ def kept(*proposals: tuple[tuple[float, ...], float], min_confidence: float = 0.
     """What `keep_faces` makes of boxes with their confidences, as plain lists."""
     boxes = np.array([box for box, _ in proposals], np.float32).reshape(-1, 4)
     confidences = np.array([confidence for _, confidence in proposals], np.float32)
-    boxes, confidences = keep_faces(boxes, confidences, FRAME_SIZE, min_confidence)
-    assert (boxes.dtype, confidences.dtype) == (np.int32, np.float32)
-    assert boxes.shape == (len(confidences), 4)
-    return [(box.tolist(), round(float(confidence), 3)) for box, confidence in zip(boxes, confidences, strict=True)]
+    boxes, indices = keep_faces(boxes, confidences, FRAME_SIZE, min_confidence)
+    assert boxes.dtype == np.int32
+    assert boxes.shape == (len(indices), 4)
+    return [(box.tolist(), round(float(confidences[i]), 3)) for box, i in zip(boxes, indices, strict=True)]
 
 
 # --- what is kept ---

@@ -225,12 +225,15 @@ class Source:
 class Brightness:
     """Stands in for a face detector: the corner of its one box tells what frame it saw."""
 
+    class_names = ()
+
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def detect(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.seen.append(int(frame[0, 0, 0]))
-        return np.array([[self.seen[-1], 0, 255, 1]], np.int32), np.ones(1, np.float32)
+        boxes = np.array([[self.seen[-1], 0, 255, 1]], np.int32)
+        return boxes, np.ones(1, np.float32), np.empty((1, 0), np.float32)
 
 
 class Undecided:
