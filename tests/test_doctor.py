@@ -171,7 +171,7 @@ def test_releases_out_of_range_and_missing_libraries_are_named(examine, folder, 
 
 def test_without_files_the_detector_that_needs_none_is_told_of(examine, folder):
     rows = examine("--face", folder).sections["face detectors"]
-    assert rows["auto"] == "takes haar, which misses most masked faces"
+    assert rows["auto"] == "takes builtin"
     assert "python -m mask_detection.download yunet" in rows["yunet"]
 
 
