@@ -19,13 +19,11 @@ DETECT_SIZE = 416  # pixels of the picture's longer side
 class BuiltinFaceDetector(FaceDetector):
     """Finds faces and says how probable each class is; how it was trained tells ``train_face_detector``."""
 
-    def __init__(
-        self, path: Path = BUILTIN_DETECTOR_FILE, confidence: float = CONFIDENCE, detect_size: int = DETECT_SIZE
-    ) -> None:
-        """Load the network.
+    def __init__(self, folder: Path, confidence: float = CONFIDENCE, detect_size: int = DETECT_SIZE) -> None:
+        """Load ``mask_face_detector.tflite`` from a folder, or the project's own where the folder has none.
 
         Args:
-            path: the ``.tflite`` file.
+            folder: where to look first.
             confidence: faces below it are left out.
             detect_size: what the picture's longer side is scaled to for the network, in pixels.
 
@@ -35,6 +33,7 @@ class BuiltinFaceDetector(FaceDetector):
         super().__init__(confidence)
         self.name = f"built-in ({detect_size} px)"
         self._detect_size = detect_size
+        path = find_builtin_file(folder)
         try:
             self._network = DetectorNetwork(path)
         except ImportError as error:
@@ -53,3 +52,9 @@ class BuiltinFaceDetector(FaceDetector):
         batch, scale = detector_input(frame, self._detect_size, INPUT_MULTIPLE)
         boxes, scores, probabilities = decode(self._network.predict(batch), batch.shape[1:3], self.confidence)
         return boxes / scale, scores, probabilities
+
+
+def find_builtin_file(folder: Path) -> Path:
+    """The built-in detector's file in a folder, or the one that the project ships."""
+    own = folder / BUILTIN_DETECTOR_FILE.name
+    return own if own.is_file() else BUILTIN_DETECTOR_FILE

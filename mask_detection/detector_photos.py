@@ -131,9 +131,8 @@ def box_faces(
         on_error: is given what is wrong with a photo that cannot be read, and it is left out.
     """
     found = []
-    for path, label in zip(
-        tqdm(samples.paths, "finding faces", disable=None, leave=False), samples.labels, strict=True
-    ):
+    paths = tqdm(samples.paths, "finding faces", disable=None, leave=False)
+    for path, label in zip(paths, samples.labels, strict=True):
         try:
             boxes, confidences = detector.detect(read_image(path))
         except MaskDetectionError as error:
@@ -212,7 +211,7 @@ class PhotoStore:
             np.savez(
                 part,
                 sizes=np.array(sizes),
-                starts=np.cumsum([0, *(height * width * 3 for height, width in sizes)]),
+                starts=np.cumsum([0, *(height * width * 3 for height, width in sizes)], dtype=np.int64),
                 faces=np.cumsum([0, *map(len, boxes[1:])]),
                 boxes=np.concatenate(boxes),
                 labels=np.array([ids.get(name, UNKNOWN_CLASS) for each in annotations for name in each.labels], int),

@@ -91,9 +91,11 @@ def train_detector(
     checkpoint = PhaseCheckpoint(run_folder, "detector", guide="loss")
     checkpoint.restore_last(model)
 
+    answer = compiled(model)
+
     def finish_epoch(epoch: int, values: dict[str, float]) -> None:
         with averaged_weights(model):
-            figures = measure(model, validation, class_names)
+            figures = measure(answer, validation, class_names)
         checkpoint.keep(model, {"loss": values["loss"], **figures})
         described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
@@ -141,7 +143,9 @@ def _optimizer(options: DetectorOptions) -> keras.optimizers.Optimizer:
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Give a model the running average of its weights for a while."""
-    own = [variable.numpy() for variable in model.trainable_variables]
+    from keras import ops
+
+    own = [ops.copy(variable.value) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield
@@ -150,15 +154,16 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-def measure(model: keras.Model, photos: PhotoStore, class_names: Sequence[str]) -> dict[str, float]:
+def measure(
+    answer: Callable[[np.ndarray], np.ndarray], photos: PhotoStore, class_names: Sequence[str]
+) -> dict[str, float]:
     """Average precision of faces and the mean over the classes, of all sizes and of the larger ones.
 
     Args:
-        model: the detector.
+        answer: the detector as a function.
         photos: whose faces are known.
         class_names: in the order of the model's outputs.
     """
-    answer = compiled(model)
     pairs = [_examine(photos[i], answer, class_names) for i in range(len(photos))]
     by_class = [(classes, truth) for _, classes, truth in pairs]
     figures = {}

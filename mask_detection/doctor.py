@@ -45,7 +45,7 @@ MODULES = {  # called other than the library
     "pillow": "PIL",
     "scikit-learn": "sklearn",
 }
-WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt", ".tflite")
+WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")
 NAME_WIDTH = 14  # characters, at least
 HASH_DIGITS = 16  # enough to tell files apart
 
@@ -229,27 +229,18 @@ def _size_and_hash(data: bytes) -> str:
 
 
 def _detectors(folder: Path, suffixes: set[str]) -> Iterator[Finding]:
-    from mask_detection import faces
+    from mask_detection import builtin_detector, faces
 
-    has_yunet = any(folder.glob(faces.YUNET_FILES))
     # Never load_face_detector: it would fetch what is missing.
     loaders: dict[str, Callable[[], FaceDetector] | None] = {
         "caffe": (lambda: faces.CaffeFaceDetector(folder)) if suffixes & {".caffemodel", ".prototxt"} else None,
-        "yunet": (lambda: faces.YuNetFaceDetector(folder)) if has_yunet else None,
-        "builtin": lambda: _builtin(folder),
+        "yunet": (lambda: faces.YuNetFaceDetector(folder)) if any(folder.glob(faces.YUNET_FILES)) else None,
+        "builtin": lambda: builtin_detector.BuiltinFaceDetector(folder),
         "haar": faces.HaarFaceDetector,
     }
     for kind, load in loaders.items():
         yield _detector(kind, load) if load else Finding(kind, f"no files; `python -m mask_detection.download {kind}`")
-    chosen = faces.first_at_hand(folder)
-    yield Finding("auto", f"takes {chosen}" + (", which misses most masked faces" if chosen == "haar" else ""))
-
-
-def _builtin(folder: Path) -> FaceDetector:
-    from mask_detection.builtin_detector import BuiltinFaceDetector
-    from mask_detection.faces import find_builtin_file
-
-    return BuiltinFaceDetector(find_builtin_file(folder))
+    yield Finding("auto", f"takes {faces.first_at_hand(folder)}")
 
 
 def _detector(kind: str, load: Callable[[], FaceDetector]) -> Finding:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mask_detection import litert, weights
-from mask_detection.defaults import BUILTIN_DETECTOR_FILE, CONFIDENCE, FACE_FOLDER
+from mask_detection.defaults import CONFIDENCE, FACE_FOLDER
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
 
@@ -292,7 +292,7 @@ def load_face_detector(
     elif chosen == "builtin":
         from mask_detection.builtin_detector import DETECT_SIZE, BuiltinFaceDetector
 
-        detector = BuiltinFaceDetector(find_builtin_file(folder), confidence, detect_size or DETECT_SIZE)
+        detector = BuiltinFaceDetector(folder, confidence, detect_size or DETECT_SIZE)
     else:
         detector = HaarFaceDetector(confidence)
     logger.info("face detector: %s", detector.name)
@@ -307,14 +307,7 @@ def first_at_hand(folder: Path) -> str:
         return "caffe"
     if any(folder.glob(YUNET_FILES)):
         return "yunet"
-    has_builtin = litert.is_available() and find_builtin_file(folder).is_file()  # LiteRT is not made for every machine
-    return "builtin" if has_builtin else "haar"
-
-
-def find_builtin_file(folder: Path) -> Path:
-    """The built-in detector's file in a folder, or the one that the project ships."""
-    own = folder / BUILTIN_DETECTOR_FILE.name
-    return own if own.is_file() else BUILTIN_DETECTOR_FILE
+    return "builtin" if litert.is_available() else "haar"  # LiteRT is not made for every machine
 
 
 def _fetch_missing(kind: str, folder: Path) -> None:

@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults: list[MaskDetectionError] = []
     facts = gather(args, run_folder, faults)
     print(f"{facts['training_photos']} photos to learn from, {facts['validation_photos']} to measure on")
+    print(f"classes: {', '.join(facts['class_names'])}")
     curves = learn(args, facts, run_folder)
     write_results(args, {"arguments": arguments, **facts}, curves)
     shutil.rmtree(run_folder)

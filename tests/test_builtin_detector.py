@@ -14,7 +14,7 @@ import pytest
 import detect_mask_image
 import detect_mask_video
 from mask_detection import cli, doctor, evaluate, faces
-from mask_detection.builtin_detector import BuiltinFaceDetector
+from mask_detection.builtin_detector import BuiltinFaceDetector, find_builtin_file
 from mask_detection.classifier import MaskClassifier
 from mask_detection.defaults import BUILTIN_DETECTOR_FILE
 from mask_detection.detections import detect_masks
@@ -37,7 +37,7 @@ def shipped_detector() -> Path:
 
 @pytest.fixture(scope="session")
 def detector(shipped_detector) -> BuiltinFaceDetector:
-    return BuiltinFaceDetector(shipped_detector)
+    return BuiltinFaceDetector(shipped_detector.parent)
 
 
 def answers_of(output: Path) -> list[dict]:
@@ -89,7 +89,7 @@ def test_pictures_of_any_shape_without_faces_are_empty_columns(detector, shape):
 
 def test_boxes_stand_where_the_face_is_whatever_the_detect_size(shipped_detector, portrait):
     for size in (256, 416, 500):
-        boxes, _ = BuiltinFaceDetector(shipped_detector, detect_size=size).detect(portrait)
+        boxes, _ = BuiltinFaceDetector(shipped_detector.parent, detect_size=size).detect(portrait)
         assert box_iou(FACE_IN_PORTRAIT, boxes).max() > 0.5
 
 
@@ -110,10 +110,10 @@ def test_other_detectors_files_go_first(tmp_path, file):
 
 
 def test_a_folders_own_file_goes_before_the_projects(tmp_path):
-    assert faces.find_builtin_file(tmp_path) == BUILTIN_DETECTOR_FILE
+    assert find_builtin_file(tmp_path) == BUILTIN_DETECTOR_FILE
     own = tmp_path / BUILTIN_DETECTOR_FILE.name
     own.touch()
-    assert faces.find_builtin_file(tmp_path) == own
+    assert find_builtin_file(tmp_path) == own
 
 
 def test_without_litert_auto_falls_back_and_names_the_remedy(tmp_path, monkeypatch, caplog):

@@ -95,15 +95,6 @@ def lines_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_without_files_and_litert_haar_is_taken_and_the_better_one_named(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("mask_detection.litert.is_available", lambda: False)
-    with caplog.at_level(logging.INFO, "mask_detection"):
-        assert load_face_detector("auto", tmp_path).name == "Haar cascade"
-    chosen, advice = lines_logged(caplog)
-    assert chosen == "face detector: Haar cascade"
-    assert advice == "it misses most masked faces; run `pip install ai-edge-litert` to use the built-in detector"
-
-
 def test_haar_on_request_is_taken_without_advice(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "mask_detection"):
         load_face_detector("haar", tmp_path)
