@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mask_detection.train")
 
+OUTPUTS = ("model", "plot", "report", "split_file", "resume")  # arguments that don't decide what is learned
 TRAINING_OPTIONS = (
     "epochs",
     "fine_tune",
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(args.dataset))
     background = dataset.list_images(args.background)
     split, facts = make_split(args, samples)
-    arguments = repeatable_arguments(args)
+    arguments = cli.plain_arguments(args, without=OUTPUTS)
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
     run_folder = checkpoints.open_run_folder(args.model, identity, args.resume)
 
@@ -189,18 +190,6 @@ def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[
     for part, counts in facts["images"].items():
         print(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     return split, facts
-
-
-def repeatable_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that decide what comes out, as JSON knows them."""
-    outputs = {"model", "plot", "report", "split_file", "resume"}
-    return {name: _plain(value) for name, value in vars(args).items() if name not in outputs}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def write_results(

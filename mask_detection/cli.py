@@ -12,10 +12,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mask_detection import defaults
 from mask_detection.backend import silent_native_libraries
@@ -247,6 +247,17 @@ def decide_display(no_display: bool, has_output: bool, output_options: str) -> b
         reason = "--no-display is given" if no_display else "no window can be opened here"
         raise MaskDetectionError(f"nothing to do: {reason} and no output is asked for; add {output_options}")
     return shows
+
+
+def plain_arguments(args: argparse.Namespace, without: Collection[str]) -> dict[str, Any]:
+    """The arguments as JSON knows them, but for those named in ``without``."""
+    return {name: _plain(value) for name, value in vars(args).items() if name not in without}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def exit_status(failed: int, total: int) -> int:

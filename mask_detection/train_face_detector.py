@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for suffix in (".tflite", ".weights.h5", ".json", ".png"):
         check_can_write(args.output.with_suffix(suffix))
-    arguments = {name: _plain(value) for name, value in vars(args).items() if name not in OUTPUTS}
+    arguments = cli.plain_arguments(args, without=OUTPUTS)
     run_folder = checkpoints.open_run_folder(args.output, {"arguments": arguments}, args.resume)
     faults: list[MaskDetectionError] = []
     facts = gather(args, run_folder, faults)
@@ -280,12 +280,6 @@ def write_results(args: argparse.Namespace, facts: dict[str, Any], curves: Curve
     for quantity, values in curves.items():
         print(f"{quantity.replace('_', ' ')}: {values[-1]:.3f}")
     print(f"detector: {args.output} ({args.output.stat().st_size:,} bytes)")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 if __name__ == "__main__":
