@@ -77,6 +77,8 @@ def written_until_end(path: Path) -> Iterator[Path]:
     part = part_path(path)
     try:
         yield part
+    except BrokenPipeError:  # not of this file: the reader of standard output has left
+        raise
     except OSError as error:
         part.unlink(missing_ok=True)
         raise cannot_write(path, error) from None
