@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     images = find_images(args.image)
     outputs = output_paths(images, args.image, args.output)
-    refuse_overwriting(images, [*outputs, args.json])
+    refuse_overwriting([args.model, *(image.path for image in images)], [*outputs, args.json])
     shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
     prints = str(args.json) != "-"
     failed: list[Path] = []
@@ -116,13 +116,13 @@ def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | 
     return [*targets]
 
 
-def refuse_overwriting(images: Sequence[ImageFile], outputs: Sequence[Path | None]) -> None:
-    """Keep photos from being lost to what is made of them.
+def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
+    """Keep inputs from being lost to what is made of them.
 
     Raises:
-        MaskDetectionError: an output is one of the photos.
+        MaskDetectionError: an output is one of the inputs.
     """
-    read = {os.path.realpath(image.path) for image in images}  # Path.resolve() fails at links that go in a circle
+    read = {os.path.realpath(path) for path in inputs}  # Path.resolve() fails at links that go in a circle
     for output in filter(None, outputs):
         if os.path.realpath(output) in read:
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")

@@ -50,7 +50,8 @@ def silent_native_libraries() -> Iterator[None]:
         yield
         return
     stream.flush()
-    with os.fdopen(os.dup(2), "w", buffering=1, encoding=stream.encoding, errors="backslashreplace") as arriving:
+    encoding = getattr(stream, "encoding", None)
+    with os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace") as arriving:
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         try:
@@ -66,5 +67,5 @@ def _is_descriptor_2(stream: TextIO) -> bool:
     """Tell whether a stream writes there; a notebook's and a test's have ways of their own."""
     try:
         return stream.fileno() == 2
-    except OSError:
+    except (OSError, AttributeError):
         return False

@@ -285,12 +285,7 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
         with path.open("w", encoding="utf-8", newline="") as stream:
             yield LOG_FORMATS[suffix](stream)
     except OSError as error:
-        _drop_half_line(path)
         raise cannot_write(path, error) from None
-
-
-def _drop_half_line(path: Path) -> None:
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from conftest import FRAME_COUNT, ROOT, Outcome, disk_with_room_for
+from conftest import ROOT, Outcome, disk_with_room_for
 
 import detect_mask_image
 import detect_mask_video
@@ -181,14 +181,13 @@ def test_a_video_that_does_not_fit_leaves_the_old_one_alone(annotate_video, tmp_
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
-def test_a_log_that_does_not_fit_ends_with_a_whole_line(annotate_video, tmp_path, suffix):
-    log = tmp_path / f"seen{suffix}"
+def test_a_log_that_does_not_fit_goes_as_far_as_it_can(annotate_video, tmp_path, suffix):
+    log, whole = tmp_path / f"seen{suffix}", tmp_path / f"whole{suffix}"
+    assert annotate_video("--log", whole) == Outcome(cli.EXIT_DONE, [])
     with disk_with_room_for(1000):
         outcome = annotate_video("--log", log)
     assert outcome == Outcome(cli.EXIT_UNUSABLE, [f"error: {log}: {FULL}"])
-    lines = log.read_text("utf-8").splitlines(keepends=True)
-    assert 2 < len(lines) < FRAME_COUNT
-    assert lines[-1].endswith("\n")
+    assert log.read_bytes() == whole.read_bytes()[:1000]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
@@ -208,11 +207,27 @@ def test_a_full_standard_output_is_one_line(photo, tiny_model):
     assert line.startswith("error: standard output: cannot be used (No space left on device); ")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
+def test_a_reader_that_leaves_costs_no_answers(photo, tiny_model, tmp_path):
+    """As in ``detect_mask_image.py … | head -1``."""
+    answers = tmp_path / "answers.jsonl"
+    files = ["--image", photo, "--json", answers, "--model", tiny_model, "--detector", "haar", "--no-display"]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, ROOT / "detect_mask_image.py", *files], stdout=write_end, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write_end)
+    assert done.returncode == cli.EXIT_SOME_FAILED
+    assert done.stderr.splitlines() == [b"face detector: Haar cascade"]
+    assert json.loads(answers.read_text())["image"] == str(photo)
+
+
 # --- outputs that would cost an input ---
 
 
-def test_a_photo_is_never_written_over(annotate, photo, tmp_path):
-    before = photo.read_bytes()
+def test_no_input_is_written_over(annotate, photo, tiny_model, tmp_path):
+    before, model_before = photo.read_bytes(), tiny_model.read_bytes()
     link = tmp_path / "link.png"
     link.symlink_to(photo)
     for image, option, output in (
@@ -221,11 +236,12 @@ def test_a_photo_is_never_written_over(annotate, photo, tmp_path):
         (photo.parent, "--output", photo.parent),
         (photo, "--json", photo),
         (photo.parent, "--json", link),
+        (photo, "--json", tiny_model),
     ):
         named = photo if output.is_dir() else output
         fault = f"error: {named}: is an input and would be lost; name another output"
         assert annotate("--image", image, option, output) == Outcome(cli.EXIT_UNUSABLE, [fault])
-    assert photo.read_bytes() == before
+    assert (photo.read_bytes(), tiny_model.read_bytes()) == (before, model_before)
     assert files_below(tmp_path) == ["link.png", "photos/portrait.png"]
 
 
