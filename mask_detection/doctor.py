@@ -21,7 +21,6 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mask_detection import cli, defaults
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
+from mask_detection.probe import run_probe
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -82,18 +82,6 @@ class Finding(NamedTuple):
 
     name: str
     value: str
-    fault: str = ""
-
-
-class Answer(NamedTuple):
-    """What a child process said.
-
-    Attributes:
-        lines: of its standard output.
-        fault: how it failed, in a few words; empty where it didn't.
-    """
-
-    lines: list[str]
     fault: str = ""
 
 
@@ -285,14 +273,13 @@ def check_model(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _model_facts(path: Path) -> Iterator[Finding]:
-    import h5py
+    from mask_detection.hdf5 import read_attributes
 
     try:
-        with h5py.File(path) as file:
-            facts = {key: value.decode() if isinstance(value, bytes) else value for key, value in file.attrs.items()}
+        facts = read_attributes(path)
         input_shape = re.search(r'"batch_(?:input_)?shape": \[null, (\d+), (\d+), \d+\]', facts["model_config"])
         class_names = ", ".join(map(str, json.loads(facts.get("class_names", "[]"))))
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise MaskDetectionError(f"{path}: is not a whole Keras model; get the file again or train a new one") from None
     yield Finding("class names", class_names or "not in the file")
     yield Finding("input size", " x ".join(input_shape.groups()) if input_shape else "not in the file")
@@ -348,40 +335,6 @@ def check_tensorflow(args: argparse.Namespace) -> Iterator[Finding]:
     yield _version("tensorflow", tensorflow_version, _requirements()["tensorflow"])
     yield Finding("keras", keras_version)
     yield Finding("GPU", ", ".join(gpus) or "none that TensorFlow sees; the CPU does the work")
-
-
-def run_probe(source: str, timeout_s: float) -> Answer:
-    """Run Python code in a child process.
-
-    Args:
-        source: what it runs, with the project's folder to import from.
-        timeout_s: after so many seconds it is stopped; what it has said until then counts.
-    """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", source],
-            cwd=defaults.PROJECT_FOLDER,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return Answer(_lines(error.stdout), f"no answer within {timeout_s:g} s")
-    return Answer(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
-
-
-def _lines(output: bytes | None) -> list[str]:
-    return (output or b"").decode(errors="replace").splitlines()
-
-
-def _fault_of_process(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The last error of a traceback, or what ended the process without one."""
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = _lines(done.stderr)
-    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]  # TensorFlow adds advice
-    return (errors or lines or [f"exit status {done.returncode}"])[-1]
 
 
 Check = Callable[[argparse.Namespace], Iterator[Finding]]

@@ -113,6 +113,11 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return sides[:, 0] * sides[:, 1]
 
 
+def _finite(rows: np.ndarray) -> np.ndarray:
+    """The rows (M, …) of a network's answer that are numbers throughout, float64: damaged weights give others too."""
+    return rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
+
+
 class CaffeFaceDetector(FaceDetector):
     """OpenCV's res10 SSD, the face detector of the classic recipe."""
 
@@ -149,7 +154,7 @@ class CaffeFaceDetector(FaceDetector):
         scale = self._detect_size / max(height, width)
         size = max(CAFFE_MIN_SIDE, round(width * scale)), max(CAFFE_MIN_SIDE, round(height * scale))
         self._net.setInput(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
-        rows = self._net.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
+        rows = _finite(self._net.forward()[0, 0])  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts
         return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
 
 
@@ -198,9 +203,10 @@ class YuNetFaceDetector(FaceDetector):
         self._net.setInputSize(size)
         _, found = self._net.detect(cv2.resize(frame, size, interpolation=interpolation))
         if found is None:
-            return np.empty((0, 5), np.float32)
+            return np.empty((0, 5))
+        found = _finite(found)
         corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
-        back = np.array([width / size[0], height / size[1]], np.float32)
+        back = np.array([width / size[0], height / size[1]])
         return np.hstack([corner * back, (corner + sides) * back, confidence])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mask_detection import cli, doctor, sinks, weights
-from mask_detection.doctor import Answer
+from mask_detection.probe import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIC_MODEL = ROOT / "tests" / "fixtures" / "classic_tf212.model"
