@@ -81,7 +81,14 @@ def load_network(path: Path) -> Network:
 def to_classifier(path: Path, network: Network, class_names: Sequence[str] | None = None) -> MaskClassifier:
     """Make a classifier of a network that was loaded from ``path``; see :func:`load_classifier`."""
     names = _choose_class_names(path, network, class_names)
-    return MaskClassifier(network.predict, names, network.info.input_size)
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        answers = network.predict(batch)
+        if not np.isfinite(answers).all():
+            raise MaskDetectionError(f"{path}: answers with what is no number; the model is damaged, get it again")
+        return answers
+
+    return MaskClassifier(predict, names, network.info.input_size)
 
 
 def _choose_class_names(path: Path, network: Network, given: Sequence[str] | None) -> tuple[str, ...]:

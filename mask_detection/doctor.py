@@ -265,14 +265,13 @@ def check_model(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _model_facts(path: Path) -> Iterator[Finding]:
-    import h5py
+    from mask_detection.hdf5 import read_attributes
 
     try:
-        with h5py.File(path) as file:
-            facts = {key: value.decode() if isinstance(value, bytes) else value for key, value in file.attrs.items()}
+        facts = read_attributes(path)
         input_shape = re.search(r'"batch_(?:input_)?shape": \[null, (\d+), (\d+), \d+\]', facts["model_config"])
         class_names = ", ".join(map(str, json.loads(facts.get("class_names", "[]"))))
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise MaskDetectionError(f"{path}: is not a whole Keras model; get the file again or train a new one") from None
     yield Finding("class names", class_names or "not in the file")
     yield Finding("input size", " x ".join(input_shape.groups()) if input_shape else "not in the file")

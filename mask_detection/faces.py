@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mask_detection import litert, weights
+from mask_detection import litert, trial, weights
 from mask_detection.defaults import CONFIDENCE, FACE_FOLDER
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
@@ -35,7 +35,9 @@ YUNET_COARSE_DIVISOR = 3
 YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of use here
 YUNET_NMS_IOU = 0.9  # its own weeding out does next to nothing: `keep_faces` does it for all passes at once
 YUNET_TOP_K = 5000
-YUNET_TRIAL_SIZE = 64, 64  # pixels
+YUNET_TRIAL_SIZE = 64  # pixels
+
+HAAR_MAX_SIDE = 2000  # pixels of the picture's longer side; above, a picture would take minutes
 
 
 class FaceDetector(ABC):
@@ -131,6 +133,11 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return sides[:, 0] * sides[:, 1]
 
 
+def _finite(rows: np.ndarray) -> np.ndarray:
+    """The rows (M, …) of a network's answer that are numbers throughout, float64: damaged weights give others too."""
+    return rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
+
+
 class CaffeFaceDetector(FaceDetector):
     """OpenCV's res10 SSD, the face detector of the classic recipe."""
 
@@ -149,12 +156,9 @@ class CaffeFaceDetector(FaceDetector):
         self.name = f"Caffe SSD (res10, {detect_size} px)"
         self._detect_size = detect_size
         prototxt, caffemodel = find_caffe_files(folder)
+        trial.survive(open_caffe.__name__, prototxt, caffemodel)
         try:
-            self._net = cv2.dnn.readNetFromCaffe(
-                np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
-                np.frombuffer(read_whole(caffemodel, "Caffe weights"), np.uint8),
-            )
-            self._forward(np.zeros((1, 3, CAFFE_MIN_SIDE, CAFFE_MIN_SIDE), np.float32))
+            self._net = open_caffe(prototxt, caffemodel)
         except (cv2.error, IndexError, ValueError):
             raise MaskDetectionError(
                 f"{caffemodel}: does not fit {prototxt.name} or is damaged; delete both and run "
@@ -166,13 +170,25 @@ class CaffeFaceDetector(FaceDetector):
         height, width = frame.shape[:2]
         scale = self._detect_size / max(height, width)
         size = max(CAFFE_MIN_SIDE, round(width * scale)), max(CAFFE_MIN_SIDE, round(height * scale))
-        rows = self._forward(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
+        self._net.setInput(cv2.dnn.blobFromImage(frame, 1.0, size, CAFFE_MEAN_BGR))
+        rows = _finite(self._net.forward()[0, 0])  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts
         return rows[:, 3:7] * [width, height, width, height], rows[:, 2]
 
-    def _forward(self, blob: np.ndarray) -> np.ndarray:
-        """Run the network on (1, 3, h, w): (M, 7) image, class, confidence, x1, y1, x2, y2 in parts of the picture."""
-        self._net.setInput(blob)
-        return self._net.forward()[0, 0]
+
+def open_caffe(prototxt: Path, caffemodel: Path) -> cv2.dnn.Net:
+    """Load a Caffe network and run it once.
+
+    Raises:
+        MaskDetectionError: a file cannot be read.
+        Exception: whatever damage leads OpenCV and NumPy to.
+    """
+    network = cv2.dnn.readNetFromCaffe(
+        np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
+        np.frombuffer(read_whole(caffemodel, "Caffe weights"), np.uint8),
+    )
+    network.setInput(np.zeros((1, 3, CAFFE_MIN_SIDE, CAFFE_MIN_SIDE), np.float32))
+    network.forward()[0, 0]
+    return network
 
 
 class YuNetFaceDetector(FaceDetector):
@@ -195,9 +211,9 @@ class YuNetFaceDetector(FaceDetector):
         # pass has its own copy: setting one up for another input size takes as long as running it.
         long_sides = detect_size, detect_size // YUNET_COARSE_DIVISOR
         path = find_yunet_file(folder)
-        network = np.frombuffer(read_whole(path, "an ONNX network"), np.uint8)
+        trial.survive(open_yunet.__name__, path)
         try:
-            self._passes = [(long_side, _open_yunet(network)) for long_side in long_sides]
+            self._passes = [(long_side, open_yunet(path)) for long_side in long_sides]
         except cv2.error:
             raise MaskDetectionError(
                 f"{path}: is not a YuNet network or is damaged; delete it and run "
@@ -210,11 +226,18 @@ class YuNetFaceDetector(FaceDetector):
         return rows[:, :4], rows[:, 4]
 
 
-def _open_yunet(network: np.ndarray) -> cv2.FaceDetectorYN:
+def open_yunet(path: Path) -> cv2.FaceDetectorYN:
+    """Load a YuNet network and run it once.
+
+    Raises:
+        MaskDetectionError: the file cannot be read.
+        cv2.error: it is damaged.
+    """
+    network, size = np.frombuffer(read_whole(path, "an ONNX network"), np.uint8), (YUNET_TRIAL_SIZE, YUNET_TRIAL_SIZE)
     detector = cv2.FaceDetectorYN.create(
-        "onnx", network, np.empty(0, np.uint8), YUNET_TRIAL_SIZE, YUNET_MIN_CONFIDENCE, YUNET_NMS_IOU, YUNET_TOP_K
+        "onnx", network, np.empty(0, np.uint8), size, YUNET_MIN_CONFIDENCE, YUNET_NMS_IOU, YUNET_TOP_K
     )
-    detector.detect(np.zeros((*YUNET_TRIAL_SIZE, 3), np.uint8))  # a damaged one fails here
+    detector.detect(np.zeros((*size, 3), np.uint8))
     return detector
 
 
@@ -226,9 +249,10 @@ def _yunet_rows(network: cv2.FaceDetectorYN, frame: np.ndarray, long_side: int) 
     network.setInputSize(size)
     _, found = network.detect(_scaled(frame, size))
     if found is None:
-        return np.empty((0, 5), np.float32)
+        return np.empty((0, 5))
+    found = _finite(found)
     corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
-    back = np.array([width / size[0], height / size[1]], np.float32)
+    back = np.array([width / size[0], height / size[1]])
     return np.hstack([corner * back, (corner + sides) * back, confidence])
 
 
@@ -253,9 +277,13 @@ class HaarFaceDetector(FaceDetector):
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""
-        gray = cv2.equalizeHist(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        height, width = gray.shape
+        scale = min(1.0, HAAR_MAX_SIDE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        gray = cv2.equalizeHist(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
         found, _, stage_sums = self._cascade.detectMultiScale3(gray, scaleFactor=1.1, outputRejectLevels=True)
-        corner_and_size = np.asarray(found, float).reshape(-1, 4)
+        corner_and_size = np.asarray(found, float).reshape(-1, 4) / scale
         boxes = np.hstack([corner_and_size[:, :2], corner_and_size[:, :2] + corner_and_size[:, 2:]])
         # The last stage's sum lies between about -1 (doubtful) and 12 on real faces: squeeze it into 0..1.
         return boxes, 1.0 / (1.0 + np.exp(-np.asarray(stage_sums, float).ravel()))
@@ -274,7 +302,7 @@ def load_face_detector(
             detector is taken from the default folder where this one has none.
         confidence: faces below it are left out, 0..1.
         detect_size: what the picture's longer side is scaled to for the network, in pixels; None is each detector's
-            own choice. Haar works on the picture as it is.
+            own choice. Haar works on the picture as it is, up to ``HAAR_MAX_SIDE``.
 
     Raises:
         MaskDetectionError: the files are missing, damaged or cannot be fetched.

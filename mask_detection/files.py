@@ -73,7 +73,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def written_until_end(path: Path) -> Iterator[Path]:
     """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C.
 
-    Only an ``OSError``, which says that it could not be written as far as that, leaves what was there before.
+    Only an ``OSError``, which says that it could not be written as far as that, leaves what was there before; so does
+    a file in which nothing was written.
     """
     check_can_write(path)
     part = part_path(path)
@@ -85,8 +86,9 @@ def written_until_end(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
         raise cannot_write(path, error) from None
     finally:
-        if part.exists():
+        if part.exists() and part.stat().st_size:
             part.replace(path)
+        part.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> MaskDetectionError:

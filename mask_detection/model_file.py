@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ import h5py
 
 from mask_detection.backend import compiled, start_tensorflow
 from mask_detection.errors import MaskDetectionError
-from mask_detection.files import cannot_write, read_start
+from mask_detection.files import read_start
+from mask_detection.hdf5 import copy_model
 from mask_detection.network import MAX_OUTPUTS, ModelInfo, Network
 from mask_detection.preprocessing import PREPROCESSING
 
@@ -51,15 +51,18 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
             square colour images.
     """
     _check_is_hdf5(path)
-    try:
-        with h5py.File(path) as file:
-            attributes = {key: _text(value) for key, value in file.attrs.items()}
-        config = json.loads(attributes["model_config"])
-        nodes = [_without_training_parts(node) for node in _walk(config)]
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, RecursionError):
-        raise MaskDetectionError(f"{path}: is not a whole Keras model; get the file again or train a new one") from None
-    _refuse_unknown_parts(path, nodes)
-    model = _build(path, config, nodes)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = Path(folder, "model.h5")
+        attributes = copy_model(path, copy)
+        try:
+            config = json.loads(attributes["model_config"])
+            nodes = [_without_training_parts(node) for node in _walk(config)]
+        except (KeyError, ValueError, TypeError, RecursionError):
+            raise MaskDetectionError(
+                f"{path}: is not a whole Keras model; get the file again or train a new one"
+            ) from None
+        _refuse_unknown_parts(path, nodes)
+        model = _build(path, copy, config, nodes)
     return model, _describe(path, model, attributes)
 
 
@@ -79,10 +82,6 @@ def _check_is_hdf5(path: Path) -> None:
         raise MaskDetectionError(f"{path}: is a .keras archive; load it in Keras and save it as .h5")
     if not start.startswith(HDF5_START):
         raise MaskDetectionError(f"{path}: is not an .h5 model; name a file that train_mask_detector.py wrote")
-
-
-def _text(attribute: Any) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -150,28 +149,22 @@ def _refuse_unknown_parts(path: Path, nodes: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _build(path: Path, config: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> keras.Model:
+def _build(path: Path, copy: Path, config: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> keras.Model:
     """Let Keras load a copy that has the suffix it insists on and the description that it reads."""
     start_tensorflow()
     import keras
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = Path(folder, "model.h5")
-        try:
-            shutil.copyfile(path, copy)
-        except OSError as error:
-            raise cannot_write(copy, error) from None
-        try:
-            for node in nodes:
-                _fit_to_this_keras(node)
-            with h5py.File(copy, "r+") as file:
-                file.attrs["model_config"] = json.dumps(config)
-            return keras.models.load_model(copy, compile=False)
-        except Exception as error:  # Keras raises whatever a strange description leads it to
-            reason = str(error).strip().split("\n")[0][:200]
-            raise MaskDetectionError(
-                f"{path}: Keras cannot load this model ({reason}); get the file again or train a new one"
-            ) from None
+    try:
+        for node in nodes:
+            _fit_to_this_keras(node)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        return keras.models.load_model(copy, compile=False)
+    except Exception as error:  # Keras raises whatever a strange description leads it to
+        reason = str(error).strip().split("\n")[0][:200]
+        raise MaskDetectionError(
+            f"{path}: Keras cannot load this model ({reason}); get the file again or train a new one"
+        ) from None
 
 
 def make_portable(config: dict[str, Any]) -> dict[str, Any]:
@@ -191,12 +184,12 @@ def make_portable(config: dict[str, Any]) -> dict[str, Any]:
 
 def _describe(path: Path, model: keras.Model, attributes: dict[str, str]) -> ModelInfo:
     _check_is_image_classifier(path, model)
-    if (preprocessing := attributes.get("preprocessing", PREPROCESSING)) != PREPROCESSING:
+    if (preprocessing := str(attributes.get("preprocessing", PREPROCESSING))) != PREPROCESSING:
         raise MaskDetectionError(f"{path}: wants the preprocessing {preprocessing}, and only {PREPROCESSING} is known")
     names = attributes.get("class_names")
     try:
         class_names = None if names is None else tuple(map(str, json.loads(names)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise MaskDetectionError(f"{path}: its class names are damaged; get the file again") from None
     return ModelInfo(class_names, model.input_shape[1])
 

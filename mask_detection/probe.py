@@ -1,4 +1,4 @@
-"""Run in a child process what may hang, be noisy or take the whole process down."""
+"""Trying in a child process what may hang, be noisy or take the whole process down."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from mask_detection import defaults
+from mask_detection.defaults import PROJECT_FOLDER
 
 
 class Answer(NamedTuple):
@@ -23,17 +23,18 @@ class Answer(NamedTuple):
     fault: str = ""
 
 
-def run_probe(source: str, timeout_s: float) -> Answer:
+def run_probe(source: str, timeout_s: float, *arguments: str) -> Answer:
     """Run Python code in a child process.
 
     Args:
-        source: what it runs, with the project's folder to import from.
+        source: what it runs, in the project's folder, to import from.
         timeout_s: after so many seconds it is stopped; what it has said until then counts.
+        arguments: its ``sys.argv[1:]``.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", source],
-            cwd=defaults.PROJECT_FOLDER,
+            [sys.executable, "-c", source, *arguments],
+            cwd=PROJECT_FOLDER,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
@@ -42,6 +43,18 @@ def run_probe(source: str, timeout_s: float) -> Answer:
     except subprocess.TimeoutExpired as error:
         return Answer(_lines(error.stdout), f"no answer within {timeout_s:g} s")
     return Answer(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
+
+
+def limit_processor_time(seconds: int) -> None:
+    """End this very process after so long on processors, where the system can do that: Windows cannot.
+
+    Unlike the clock, this doesn't mistake a busy machine for a program that never ends.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _lines(output: bytes | None) -> list[str]:

@@ -159,8 +159,10 @@ def read_split(path: Path, samples: Samples) -> Split:
     try:
         listed = json.loads(read_whole(path, "a split file"))
         names = {part: [str(name) for name in listed[part]] for part in (TRAIN, VALIDATION, TEST)}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise MaskDetectionError(f"{path}: is not a split file; delete it, and training writes a new one") from None
+    if empty := [part for part in names if not names[part]]:
+        raise MaskDetectionError(f"{path}: names no {empty[0]} images; delete it, and training writes a new one")
     index = {name: i for i, name in enumerate(samples.names)}
     if missing := [name for part in names.values() for name in part if name not in index]:
         raise MaskDetectionError(

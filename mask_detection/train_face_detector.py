@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -124,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"classes: {', '.join(facts['class_names'])}")
     curves = learn(args, facts, run_folder)
     write_results(args, {"arguments": arguments, **facts}, curves)
-    shutil.rmtree(run_folder)
+    checkpoints.remove_run_folder(run_folder)
     return cli.EXIT_SOME_FAILED if faults else cli.EXIT_DONE
 
 
