@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     curves, probabilities = learn(args, split, background, run_folder)
     write_results(args, {"arguments": arguments, **facts}, curves, split.test, probabilities)
-    shutil.rmtree(run_folder)
+    checkpoints.remove_run_folder(run_folder)
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from mask_detection.files import make_folder, read_whole, written_whole
 
 if TYPE_CHECKING:
     import keras
+
+RECORD_NAME = "run.json"
 
 Curves = dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: a value an epoch
 
@@ -30,7 +33,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
         MaskDetectionError: there is nothing to resume, or it was another run.
     """
     folder = model_path.with_suffix(".training")
-    record = folder / "run.json"
+    record = folder / RECORD_NAME
     if resume:
         if not record.exists():
             raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
@@ -39,11 +42,18 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
                 f"{folder}: was started with other arguments or on other images; repeat those, or leave --resume away"
             )
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_run_folder(folder)
     make_folder(folder)
     with written_whole(record) as part:
         part.write_text(json.dumps(identity))
     return folder
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Delete a run's state, first what says that there is something to resume: a kill may come in between."""
+    with suppress(OSError):  # there is none
+        (folder / RECORD_NAME).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class PhaseCheckpoint:

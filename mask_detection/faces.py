@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from mask_detection import weights
 from mask_detection.defaults import CONFIDENCE, FACE_FOLDER
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole
+from mask_detection.probe import run_probe
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,18 @@ YUNET_COARSE_DIVISOR = 3
 YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of use here
 YUNET_NMS_IOU = 0.9  # its own weeding out does next to nothing: `keep_faces` does it for all passes at once
 YUNET_TOP_K = 5000
+
+HAAR_MAX_SIDE = 2000  # pixels of the picture's longer side; above, a picture would take minutes
+
+TRIAL_S = 60.0
+TRIAL_CPU_S = 10  # on the processor; what is known takes one or two, start included
+TRIAL = """
+import sys
+from pathlib import Path
+from mask_detection import faces, probe
+probe.limit_processor_time(faces.TRIAL_CPU_S)
+getattr(faces, sys.argv[1])(Path(sys.argv[2]), is_trial=True)
+"""
 
 
 class FaceDetector(ABC):
@@ -113,6 +127,20 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return sides[:, 0] * sides[:, 1]
 
 
+def _try_in_child(detector: type[FaceDetector], folder: Path, files: Sequence[Path]) -> None:
+    """Load files that nobody has checked where it does no harm: on some that are damaged, OpenCV crashes.
+
+    Raises:
+        MaskDetectionError: it does on these.
+    """
+    if all(map(weights.is_known, files)):
+        return
+    fault = run_probe(TRIAL, TRIAL_S, detector.__name__, str(folder.resolve())).fault
+    if fault and MaskDetectionError.__name__ not in fault:  # such a one comes again, in this process
+        names = " or ".join(map(str, files))
+        raise MaskDetectionError(f"{names}: is damaged so that OpenCV crashes ({fault}); delete it and get it again")
+
+
 def _finite(rows: np.ndarray) -> np.ndarray:
     """The rows (M, …) of a network's answer that are numbers throughout, float64: damaged weights give others too."""
     return rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
@@ -121,13 +149,20 @@ def _finite(rows: np.ndarray) -> np.ndarray:
 class CaffeFaceDetector(FaceDetector):
     """OpenCV's res10 SSD, the face detector of the classic recipe."""
 
-    def __init__(self, folder: Path, confidence: float = CONFIDENCE, detect_size: int = CAFFE_DETECT_SIZE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        confidence: float = CONFIDENCE,
+        detect_size: int = CAFFE_DETECT_SIZE,
+        is_trial: bool = False,
+    ) -> None:
         """Load ``deploy.prototxt`` and the one ``*.caffemodel`` from a folder.
 
         Args:
             folder: where they lie.
             confidence: faces below it are left out.
             detect_size: what the picture's longer side is scaled to for the network, in pixels.
+            is_trial: whether this is the child process in which unknown files are tried first.
 
         Raises:
             MaskDetectionError: one of the two is missing or damaged.
@@ -136,6 +171,8 @@ class CaffeFaceDetector(FaceDetector):
         self.name = f"Caffe SSD (res10, {detect_size} px)"
         self._detect_size = detect_size
         prototxt, caffemodel = find_caffe_files(folder)
+        if not is_trial:
+            _try_in_child(CaffeFaceDetector, folder, (prototxt, caffemodel))
         try:
             self._net = cv2.dnn.readNetFromCaffe(
                 np.frombuffer(read_whole(prototxt, "a Caffe network"), np.uint8),
@@ -161,13 +198,20 @@ class CaffeFaceDetector(FaceDetector):
 class YuNetFaceDetector(FaceDetector):
     """OpenCV Zoo's YuNet: small, quick, at home with small and with masked faces."""
 
-    def __init__(self, folder: Path, confidence: float = CONFIDENCE, detect_size: int = YUNET_DETECT_SIZE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        confidence: float = CONFIDENCE,
+        detect_size: int = YUNET_DETECT_SIZE,
+        is_trial: bool = False,
+    ) -> None:
         """Load the newest ``face_detection_yunet_*.onnx`` of a folder.
 
         Args:
             folder: where it lies.
             confidence: faces below it are left out.
             detect_size: what the picture's longer side is scaled to for the network, in pixels.
+            is_trial: whether this is the child process in which unknown files are tried first.
 
         Raises:
             MaskDetectionError: there is none, or it is damaged.
@@ -177,6 +221,8 @@ class YuNetFaceDetector(FaceDetector):
         # A face has to be smaller than some 300 px in the network's input; the coarse pass finds the larger ones.
         self._long_sides = (detect_size, detect_size // YUNET_COARSE_DIVISOR)
         path = find_yunet_file(folder)
+        if not is_trial:
+            _try_in_child(YuNetFaceDetector, folder, (path,))
         network = np.frombuffer(read_whole(path, "an ONNX network"), np.uint8)
         try:
             self._net = cv2.FaceDetectorYN.create(
@@ -223,9 +269,13 @@ class HaarFaceDetector(FaceDetector):
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""
-        gray = cv2.equalizeHist(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        height, width = gray.shape
+        scale = min(1.0, HAAR_MAX_SIDE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        gray = cv2.equalizeHist(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
         found, _, stage_sums = self._cascade.detectMultiScale3(gray, scaleFactor=1.1, outputRejectLevels=True)
-        corner_and_size = np.asarray(found, float).reshape(-1, 4)
+        corner_and_size = np.asarray(found, float).reshape(-1, 4) / scale
         boxes = np.hstack([corner_and_size[:, :2], corner_and_size[:, :2] + corner_and_size[:, 2:]])
         # The last stage's sum lies between about -1 (doubtful) and 12 on real faces: squeeze it into 0..1.
         return boxes, 1.0 / (1.0 + np.exp(-np.asarray(stage_sums, float).ravel()))
@@ -242,7 +292,7 @@ def load_face_detector(
         folder: where the detectors' files lie. One that is not the default is used as it is.
         confidence: faces below it are left out, 0..1.
         detect_size: what the picture's longer side is scaled to for the network, in pixels; None is each detector's
-            own choice. Haar works on the picture as it is.
+            own choice. Haar works on the picture as it is, up to ``HAAR_MAX_SIDE``.
 
     Raises:
         MaskDetectionError: the files are missing, damaged or cannot be fetched.

@@ -69,7 +69,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_until_end(path: Path) -> Iterator[Path]:
-    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C."""
+    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C.
+
+    A file in which nothing was written is of no use.
+    """
     check_can_write(path)
     part = part_path(path)
     try:
@@ -77,8 +80,9 @@ def written_until_end(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
-        if part.exists():
+        if part.exists() and part.stat().st_size:
             part.replace(path)
+        part.unlink(missing_ok=True)
 
 
 def part_path(path: Path) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 import h5py
 
 from mask_detection.errors import MaskDetectionError
-from mask_detection.probe import run_probe
+from mask_detection.probe import limit_processor_time, run_probe
 
-READING_S = 10.0  # seconds until a file that is not read counts as damaged, and one more for every
-BYTES_A_SECOND = 5 << 20
+READING_S = 60.0  # until a file that is not read counts as damaged
+READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
 MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
 COPYING = "import sys; from mask_detection.hdf5 import copy_content; copy_content(*sys.argv[1:])"
 
@@ -33,8 +33,7 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
     Raises:
         MaskDetectionError: the source is no HDF5 file, or damaged.
     """
-    timeout_s = READING_S + source.stat().st_size / BYTES_A_SECOND
-    answer = run_probe(COPYING, timeout_s, str(source.resolve()), str(target))
+    answer = run_probe(COPYING, READING_S, str(source.resolve()), str(target))
     if answer.fault:
         raise MaskDetectionError(
             f"{source}: is not a whole Keras model; get the file again or train a new one ({answer.fault[:200]})"
@@ -50,11 +49,12 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def copy_content(source: str, target: str) -> None:
-    """Copy a model in this very process.
+    """Copy a model in this very process, or end it if that takes too long.
 
     Raises:
         Exception: whatever damage leads h5py to.
     """
+    limit_processor_time(READING_CPU_S)
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         _copy_attributes(old, new)
         if "model_weights" in old:

@@ -1,7 +1,8 @@
 """Running a script's main(argv) in a process of its own, forked from one that has imported the libraries already.
 
 That takes milliseconds instead of seconds, and nothing that a run does to itself reaches the next one. The parent must
-have started no thread: a forked child has only the one that forked it, and would wait for the others for ever.
+have started no thread: a forked child has only the one that forked it, and would wait for the others for ever. So this
+module is to be imported before any other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MAX_ADDRESSES = 16 << 30  # bytes; TensorFlow alone takes several GiB of them
 MAX_FILE_BYTES = 1 << 30
 
 sys.path.insert(0, str(ROOT))
+# Libraries look at these once, when they are imported: no threads, and the log levels that the scripts set.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 Main = Callable[[Sequence[str]], int]
 
@@ -50,28 +53,25 @@ class Ended(NamedTuple):
 
 
 def warm_up() -> None:
-    """Import what the scripts import, but for TensorFlow, with one thread each."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    from mask_detection import cli
-
-    cli.command(lambda argv: 0)([])  # sets what OpenCV looks at when it is imported
+    """Import what the scripts import, but for TensorFlow."""
     import cv2
+    from tqdm import tqdm
 
-    cv2.setNumThreads(1)
     import mask_detection.evaluation
     import mask_detection.face_crops
     import mask_detection.sinks
     import mask_detection.splits
     import mask_detection.twin  # noqa: F401
-    from tqdm import tqdm
-
     from mask_detection.litert import is_available
 
     is_available()  # imports it
+    cv2.setNumThreads(1)
     tqdm.monitor_interval = 0  # no thread to watch over progress bars
 
 
-def run(main: Main, argv: Sequence[object], folder: Path, seconds: float) -> Ended:
+def run(
+    main: Main, argv: Sequence[object], folder: Path, seconds: float, cpu_seconds: float = resource.RLIM_INFINITY
+) -> Ended:
     """Run a script in a folder until it ends or its time is over; then it and its children are killed.
 
     Args:
@@ -79,11 +79,12 @@ def run(main: Main, argv: Sequence[object], folder: Path, seconds: float) -> End
         argv: its command line.
         folder: where it runs; ``stdout.txt``, ``stderr.txt``, temporary and cached files go there too.
         seconds: its time.
+        cpu_seconds: its time on processors, which is the same however busy the machine is.
     """
     n_threads = sum(1 for _ in Path("/proc/self/task").glob("*"))
     if n_threads > 1:
         raise RuntimeError(f"{n_threads} threads are running, and a forked process would have one of them")
-    process = multiprocessing.get_context("fork").Process(target=_in_child, args=(main, argv, folder))
+    process = multiprocessing.get_context("fork").Process(target=_in_child, args=(main, argv, folder, cpu_seconds))
     started = time.monotonic()
     process.start()
     process.join(seconds)
@@ -96,11 +97,12 @@ def run(main: Main, argv: Sequence[object], folder: Path, seconds: float) -> End
     return Ended(process.exitcode, errors, time.monotonic() - started, was_killed)
 
 
-def _in_child(main: Main, argv: Sequence[object], folder: Path) -> None:
+def _in_child(main: Main, argv: Sequence[object], folder: Path, cpu_seconds: float) -> None:
     os.setpgid(0, 0)
     for name, descriptor in (("stdout.txt", 1), ("stderr.txt", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     for limited, limit in (
+        (resource.RLIMIT_CPU, int(cpu_seconds)),
         (resource.RLIMIT_AS, MAX_ADDRESSES),
         (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),

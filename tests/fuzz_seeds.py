@@ -1,4 +1,4 @@
-"""Valid files of every format that the project reads, to be damaged: small, and made on the spot where that is possible."""
+"""Valid files of the formats that the project reads, to be damaged: small, and most of them made on the spot."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 WEIGHTS = ROOT.parent / "shared" / "face_detector"  # on some machines
 
-SIZE = 120  # pixels, width and height of the pictures
+SIZE = WIDTH, HEIGHT = 140, 110  # pixels, of the pictures: not the square on which detectors are tried out
 CLASS_NAMES = ("with_mask", "without_mask")
-BOXES = ((20, 15, 70, 80), (60, 50, 115, 118))  # xyxy in pixels
+BOXES = ((20, 15, 70, 80), (60, 50, 115, 108))  # xyxy in pixels
 
 
 def portrait() -> np.ndarray:
-    """Grace Hopper's face, (SIZE, SIZE, 3) BGR uint8; the photo is in the public domain."""
+    """Grace Hopper's face, (HEIGHT, WIDTH, 3) BGR uint8; the photo is in the public domain."""
     from matplotlib.cbook import get_sample_data
 
     with get_sample_data("grace_hopper.jpg") as file:
         photo = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-    return cv2.resize(np.ascontiguousarray(photo[:512]), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(np.ascontiguousarray(photo[:402]), SIZE, interpolation=cv2.INTER_AREA)
 
 
 def images(picture: np.ndarray) -> dict[str, bytes]:
@@ -77,7 +77,7 @@ def videos(picture: np.ndarray, folder: Path) -> dict[str, bytes]:
     """Video files by name, 8 frames each; ``folder`` is where OpenCV makes them."""
     made = {}
     for name, codec in (("mjpeg.avi", "MJPG"), ("mpeg4.mp4", "mp4v"), ("mpeg4.mkv", "mp4v")):
-        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*codec), 10, (SIZE, SIZE))
+        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*codec), 10, SIZE)
         for i in range(8):
             writer.write(np.roll(picture, 3 * i, axis=1))
         writer.release()
@@ -92,7 +92,7 @@ def voc() -> bytes:
         "</bndbox></object>\n"
         for name, (x1, y1, x2, y2) in zip(CLASS_NAMES, BOXES, strict=True)
     )
-    size = f"<size><width>{SIZE}</width><height>{SIZE}</height><depth>3</depth></size>"
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
     return f"<annotation>\n<filename>photo.png</filename>\n{size}\n{faces}</annotation>\n".encode()
 
 
@@ -100,8 +100,8 @@ def yolo() -> bytes:
     """The same faces as YOLO writes them."""
     lines = []
     for number, (x1, y1, x2, y2) in enumerate(BOXES):
-        numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-        lines.append(" ".join([str(number), *(f"{value / SIZE:.6f}" for value in numbers)]))
+        numbers = ((x1 + x2) / 2 / WIDTH, (y1 + y2) / 2 / HEIGHT, (x2 - x1) / WIDTH, (y2 - y1) / HEIGHT)
+        lines.append(" ".join([str(number), *(f"{value:.6f}" for value in numbers)]))
     return ("\n".join(lines) + "\n").encode()
 
 
