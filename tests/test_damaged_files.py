@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from mask_detection import faces, hdf5
+from mask_detection import faces, hdf5, trial
 from mask_detection.checkpoints import open_run_folder, remove_run_folder
 from mask_detection.classifier import load_classifier, to_classifier
 from mask_detection.dataset import scan
 from mask_detection.errors import MaskDetectionError
 from mask_detection.network import ModelInfo, Network
+from mask_detection.probe import Answer
 from mask_detection.splits import read_split
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -78,10 +79,10 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(answer):
     ("detector", "names"),
     [("caffe", ("deploy.prototxt", "res10.caffemodel")), ("yunet", ("face_detection_yunet_2023mar.onnx",))],
 )
-@pytest.mark.parametrize(("trial", "how"), [("import os; os.abort()", "SIGABRT"), ("while True: pass", "no answer")])
-def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, detector, names, trial, how):
-    monkeypatch.setattr(faces, "TRIAL", trial)
-    monkeypatch.setattr(faces, "TRIAL_S", 0.5)
+@pytest.mark.parametrize(("code", "how"), [("import os; os.abort()", "SIGABRT"), ("while True: pass", "no answer")])
+def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, detector, names, code, how):
+    monkeypatch.setattr(trial, "TRIAL", code)
+    monkeypatch.setattr(trial, "TRIAL_S", 0.5)
     for name in names:
         (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(MaskDetectionError) as caught:
@@ -90,12 +91,17 @@ def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, det
     assert how in str(caught.value)
 
 
-def test_known_networks_are_not_tried_first(tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_known", [True, False])
+def test_networks_that_are_known_or_were_tried_are_not_tried(tmp_path, monkeypatch, is_known):
     (tmp_path / "face_detection_yunet_2023mar.onnx").write_bytes(b"damaged")
-    monkeypatch.setattr(faces.weights, "is_known", lambda path: True)
-    monkeypatch.setattr(faces, "run_probe", lambda *_: pytest.fail("it was tried first"))
-    with pytest.raises(MaskDetectionError, match="is not a YuNet network or is damaged"):
-        faces.load_face_detector("yunet", tmp_path)
+    monkeypatch.setattr(trial, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr(trial.weights, "is_known", lambda path: is_known)
+    tries: list[object] = []
+    monkeypatch.setattr(trial, "run_probe", lambda *arguments: tries.append(arguments) or Answer([]))
+    for _ in range(2):
+        with pytest.raises(MaskDetectionError, match="is not a YuNet network or is damaged"):
+            faces.load_face_detector("yunet", tmp_path)
+    assert len(tries) == (0 if is_known else 1)
 
 
 def test_boxes_that_are_no_numbers_are_left_out():
