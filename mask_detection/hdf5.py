@@ -11,8 +11,8 @@ from typing import Any
 
 import h5py
 
+from mask_detection import probe
 from mask_detection.errors import MaskDetectionError
-from mask_detection.probe import limit_processor_time, run_probe
 
 READING_S = 60.0  # until a file that is not read counts as damaged
 READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
@@ -33,7 +33,7 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
     Raises:
         MaskDetectionError: the source is no HDF5 file, or damaged.
     """
-    answer = run_probe(COPYING, READING_S, str(source.resolve()), str(target))
+    answer = probe.run_probe(COPYING, READING_S, str(source.resolve()), str(target))
     if answer.fault:
         raise MaskDetectionError(
             f"{source}: is not a whole Keras model; get the file again or train a new one ({answer.fault[:200]})"
@@ -54,7 +54,7 @@ def copy_content(source: str, target: str) -> None:
     Raises:
         Exception: whatever damage leads h5py to.
     """
-    limit_processor_time(READING_CPU_S)
+    probe.limit_processor_time(READING_CPU_S)
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         _copy_attributes(old, new)
         if "model_weights" in old:

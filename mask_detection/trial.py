@@ -8,10 +8,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from mask_detection import weights
+from mask_detection import probe, weights
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole, written_whole
-from mask_detection.probe import run_probe
 
 TRIAL_S = 60.0
 TRIAL_CPU_S = 10  # on the processor; what is whole takes one or two, start included
@@ -44,7 +43,7 @@ def survive(loader: str, *files: Path) -> None:
     tried = record.read_text(encoding="ascii").split() if record.is_file() else []
     if digest.hexdigest() in tried:
         return
-    if fault := run_probe(TRIAL, TRIAL_S, loader, *(str(file.resolve()) for file in files)).fault:
+    if fault := probe.run_probe(TRIAL, TRIAL_S, loader, *(str(file.resolve()) for file in files)).fault:
         names = " or ".join(map(str, files))
         raise MaskDetectionError(f"{names}: is damaged so that OpenCV crashes ({fault}); delete it and get it again")
     with suppress(OSError, MaskDetectionError):  # nothing is lost but time

@@ -81,6 +81,7 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(answer):
 )
 @pytest.mark.parametrize(("code", "how"), [("import os; os.abort()", "SIGABRT"), ("while True: pass", "no answer")])
 def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, detector, names, code, how):
+    monkeypatch.setattr(trial, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     monkeypatch.setattr(trial, "TRIAL", code)
     monkeypatch.setattr(trial, "TRIAL_S", 0.5)
     for name in names:
@@ -97,7 +98,7 @@ def test_networks_that_are_known_or_were_tried_are_not_tried(tmp_path, monkeypat
     monkeypatch.setattr(trial, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     monkeypatch.setattr(trial.weights, "is_known", lambda path: is_known)
     tries: list[object] = []
-    monkeypatch.setattr(trial, "run_probe", lambda *arguments: tries.append(arguments) or Answer([]))
+    monkeypatch.setattr(trial.probe, "run_probe", lambda *arguments: tries.append(arguments) or Answer([]))
     for _ in range(2):
         with pytest.raises(MaskDetectionError, match="is not a YuNet network or is damaged"):
             faces.load_face_detector("yunet", tmp_path)
