@@ -27,8 +27,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ from mask_detection import cli, defaults  # noqa: E402
 from mask_detection.errors import MaskDetectionError  # noqa: E402
 
 if TYPE_CHECKING:
+    import cv2
     import numpy as np
 
 CLASSIC_WIDTH = 400  # pixels, of a video's frames
@@ -47,7 +49,6 @@ CLASSIC_INPUT = 300, 300  # pixels, width and height, that the Caffe SSD sees
 LOOPS: dict[str, list[str]] = {"classic": [], "same size": ["--detect-size", str(CLASSIC_WIDTH)], "default": []}
 STAGES = "read", "faces", "classify"
 COMPARED = {"frames_per_s": "frames/s", "first_s": "first s", "peak_mb": "peak MB", "cpu_ms": "CPU ms/frame"}
-END = object()
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -61,6 +62,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_face_folder_argument(parser)
     cli.add_model_argument(parser)
     add("--rounds", type=cli.positive_int, default=3, help="default: %(default)s")
+    add("--max-frames", type=cli.positive_int, metavar="N", help="stop each video after N frames")
     add("--json", type=Path, metavar="FILE", help="write the figures of every run")
     add("--loop", choices=LOOPS, help=argparse.SUPPRESS)  # set in the processes that this one starts
     add("--stages", type=Path, help=argparse.SUPPRESS)
@@ -95,6 +97,7 @@ def measure(loop: str, source: Path, detector: str, args: argparse.Namespace) ->
         stages = Path(folder, "stages.json")
         options = ["--video" if args.video else "--photos", source, "--detector", detector, "--face", args.face]
         options += ["--model", args.model, "--loop", loop, "--stages", stages]
+        options += ["--max-frames", args.max_frames] if args.max_frames else []
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, __file__, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -149,10 +152,6 @@ class Stopwatch:
 
         return timed_function
 
-    def timed_iteration(self, stage: str, iterate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """The method that iterates, the time of each of its items added to the stage's."""
-        return lambda itself: iter(self.timed(stage, partial(next, iterate(itself), END)), END)
-
     def figures(self) -> dict[str, float]:
         """Milliseconds a frame: processor time of the whole process, and time of each stage."""
         n_frames = len(self._seconds[STAGES[0]]) - 1
@@ -174,13 +173,26 @@ def run_loop(args: argparse.Namespace) -> int:
     return cli.EXIT_DONE
 
 
+class TimedCapture:
+    """Stands before an OpenCV video to time its reading; a class derived from OpenCV's crashes."""
+
+    def __init__(self, watch: Stopwatch, open_video: Callable[..., cv2.VideoCapture], *arguments: Any) -> None:
+        self._capture = open_video(*arguments)
+        self.read = watch.timed("read", self._capture.read)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._capture, name)
+
+
 def run_script(args: argparse.Namespace, watch: Stopwatch) -> None:
     """Run the project's own script, its stages timed."""
-    from mask_detection import images, sources
+    import cv2
+
+    from mask_detection import images
     from mask_detection.classifier import MaskClassifier
     from mask_detection.faces import FaceDetector
 
-    sources.VideoSource.__iter__ = watch.timed_iteration("read", sources.VideoSource.__iter__)
+    cv2.VideoCapture = partial(TimedCapture, watch, cv2.VideoCapture)
     images.read_image = watch.timed("read", images.read_image)
     FaceDetector.detect = watch.timed("faces", FaceDetector.detect)
     MaskClassifier.classify = watch.timed("classify", MaskClassifier.classify)
@@ -189,6 +201,7 @@ def run_script(args: argparse.Namespace, watch: Stopwatch) -> None:
         import detect_mask_video as script
 
         options += ["--source", *args.video, "--log", "-"]
+        options += ["--max-frames", args.max_frames] if args.max_frames else []
     else:
         import detect_mask_image as script
 
@@ -205,7 +218,7 @@ def classic_video(args: argparse.Namespace, watch: Stopwatch) -> None:
     classify = watch.timed("classify", classic_classifier(args.model))
     capture = cv2.VideoCapture(str(args.video[0]))
     read = watch.timed("read", capture.read)
-    while True:
+    for _ in islice(count(), args.max_frames):
         arrived, frame = read()
         if not arrived:
             break
