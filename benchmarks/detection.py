@@ -11,6 +11,7 @@ written; photos are written.
   are scaled to a width of 400 pixels.
 - same size: the detection script with 400 pixels for the face detector, too.
 - default: the detection script as it is.
+- own word: likewise, without the classifier; only the built-in detector can do that.
 
 Speed and processor time are those after the first answer. A figure is the median of all rounds; behind it stands the
 median of its ratios to the classic run of the same round.
@@ -46,7 +47,12 @@ if TYPE_CHECKING:
 
 CLASSIC_WIDTH = 400  # pixels, of a video's frames
 CLASSIC_INPUT = 300, 300  # pixels, width and height, that the Caffe SSD sees
-LOOPS: dict[str, list[str]] = {"classic": [], "same size": ["--detect-size", str(CLASSIC_WIDTH)], "default": []}
+LOOPS: dict[str, list[str]] = {
+    "classic": [],
+    "same size": ["--detect-size", str(CLASSIC_WIDTH)],
+    "default": [],
+    "own word": ["--model", str(defaults.BUILTIN_MODEL)],
+}
 STAGES = "read", "faces", "classify"
 COMPARED = {"frames_per_s": "frames/s", "first_s": "first s", "peak_mb": "peak MB", "cpu_ms": "CPU ms/frame"}
 
@@ -79,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = []
     for source in args.video or args.photos:
         for detector in args.detector:
-            rounds = [{loop: measure(loop, source, detector, args) for loop in LOOPS} for _ in range(args.rounds)]
+            loops = [loop for loop in LOOPS if loop != "own word" or detector == "builtin"]
+            rounds = [{loop: measure(loop, source, detector, args) for loop in loops} for _ in range(args.rounds)]
             print(f"\n{source.name}, {detector}\n{table(rounds)}", flush=True)
             results.append({"source": str(source), "detector": detector, "rounds": rounds})
     if args.json:
@@ -119,7 +126,7 @@ def measure(loop: str, source: Path, detector: str, args: argparse.Namespace) ->
 def table(rounds: Sequence[dict[str, dict[str, float]]]) -> str:
     """A line for each loop: its figures, each with its ratio to the classic loop, and milliseconds a stage."""
     lines = [f"{'':10}" + "".join(f"{title:>18}" for title in COMPARED.values()) + f"{' / '.join(STAGES):>28} ms"]
-    for loop in LOOPS:
+    for loop in rounds[0]:
         cells = []
         for name in COMPARED:
             values = [figures[loop][name] for figures in rounds]
@@ -194,7 +201,7 @@ def run_script(args: argparse.Namespace, watch: Stopwatch) -> None:
 
     cv2.VideoCapture = partial(TimedCapture, watch, cv2.VideoCapture)
     images.read_image = watch.timed("read", images.read_image)
-    FaceDetector.detect = watch.timed("faces", FaceDetector.detect)
+    FaceDetector.detect_with_classes = watch.timed("faces", FaceDetector.detect_with_classes)
     MaskClassifier.classify = watch.timed("classify", MaskClassifier.classify)
     options = ["--face", args.face, "--detector", *args.detector, "--model", args.model, *LOOPS[args.loop]]
     if args.video:
@@ -232,7 +239,7 @@ def classic_photos(args: argparse.Namespace, watch: Stopwatch) -> None:
     """The classic script's steps on one photo after the other: each face is classified by itself, then drawn."""
     import cv2
 
-    from mask_detection.sources import find_images
+    from mask_detection.image_files import find_images
 
     find_faces = watch.timed("faces", classic_face_finder(args))
     classify = watch.timed("classify", classic_classifier(args.model))
