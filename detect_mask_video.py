@@ -140,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames = islice(detected.frames, args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame, detections in tqdm(frames, total=total, unit="frame", disable=None):
+            for frame, detections in (progress := tqdm(frames, total=total, unit="frame", disable=None)):
+                progress.set_postfix(faces=len(detections), refresh=False)
                 if not outputs.write(frame, tracker.update(detections, frame.time_s)):
                     break
         except MaskDetectionError as error:
