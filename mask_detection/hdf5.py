@@ -5,6 +5,8 @@ One damaged byte can make the HDF5 library search for ever, so it meets files of
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import h5py
 
 from mask_detection import probe
 from mask_detection.errors import MaskDetectionError
+from mask_detection.files import cannot_write
 
 READING_S = 60.0  # until a file that is not read counts as damaged
 READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
 MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
+DISK_FULL = (errno.ENOSPC, errno.EFBIG)
 COPYING = "import sys; from mask_detection.hdf5 import copy_content; copy_content(*sys.argv[1:])"
 
 
@@ -31,9 +35,12 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
         The attributes of the file: text as ``str``, anything else as h5py gives it.
 
     Raises:
-        MaskDetectionError: the source is no HDF5 file, or damaged.
+        MaskDetectionError: the source is no HDF5 file, or damaged, or the disk is full.
     """
     answer = probe.run_probe(COPYING, READING_S, str(source.resolve()), str(target))
+    for number in DISK_FULL:
+        if f"[Errno {number}]" in answer.fault:
+            raise cannot_write(target, OSError(number, os.strerror(number)))
     if answer.fault:
         raise MaskDetectionError(
             f"{source}: is not a whole Keras model; get the file again or train a new one ({answer.fault[:200]})"

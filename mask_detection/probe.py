@@ -42,6 +42,8 @@ def run_probe(source: str, timeout_s: float, *arguments: str) -> Answer:
         )
     except subprocess.TimeoutExpired as error:
         return Answer(_lines(error.stdout), f"no answer within {timeout_s:g} s")
+    except OSError as error:
+        return Answer([], f"no process for it ({error.strerror})")
     return Answer(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
 
 

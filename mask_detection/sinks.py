@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import imutils
 import numpy as np
 from PIL import Image, ImageOps
 
+from mask_detection import probe
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import cannot_write, check_can_write, make_folder, written_until_end
 from mask_detection.images import write_image
@@ -33,16 +33,7 @@ def can_show_window() -> bool:
     """Find out in a child process whether a window opens: OpenCV aborts the process where none does."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-c", WINDOW_PROBE],
-            capture_output=True,
-            timeout=WINDOW_PROBE_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return probe.returncode == 0
+    return not probe.run_probe(WINDOW_PROBE, WINDOW_PROBE_TIMEOUT).fault
 
 
 class Window:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +85,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory, street, portraits) -> Iterator[Run]:
+def run(tmp_path_factory, street, portraits) -> Run:
     output = tmp_path_factory.mktemp("detector") / "mine.tflite"
     arguments = ["--images", street / "images", "--annotations", street / "annotations", "--faces", portraits]
     arguments += ["--leave-out-fold", "A", "--output", output, *TINY]
@@ -105,7 +104,8 @@ def run(tmp_path_factory, street, portraits) -> Iterator[Run]:
         first_curves = json.loads((folder / "detector.json").read_text("utf-8"))
         patch.setattr(detector_training, "measure", measure)
         patch.setattr(train_face_detector, "read_photos", None)  # they are stored already
-        yield Run((first, train_face_detector.main([*map(str, arguments), "--resume"])), first_curves, output)
+        second = train_face_detector.main([*map(str, arguments), "--resume"])
+    return Run((first, second), first_curves, output)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(run):

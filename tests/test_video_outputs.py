@@ -78,7 +78,18 @@ def start(source: str, *arguments: object, model: Path) -> subprocess.Popen[str]
     """Start the script in a process of its own, its log on our end of a pipe."""
     stages = ["--detector", "haar", "--model", model, "--no-display", "--log", "-"]
     command = [sys.executable, "detect_mask_video.py", "--source", source, *stages, *arguments]
-    return subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+
+
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to commands that it starts in the background, and they pass on: to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @posix_only
