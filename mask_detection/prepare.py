@@ -50,6 +50,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mask_detection import cli, defaults
+from mask_detection.errors import MaskDetectionError
 from mask_detection.folds import FOLDS
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = preparation.prepare_images(args.source, args.destination, args.size)
     print_summary(summary, args.destination)
     if not summary.written:
-        return cli.EXIT_UNUSABLE
+        left_out = args.destination / preparation.LIST_NAME
+        raise MaskDetectionError(f"{args.source}: nothing of it is left to write; {left_out} tells why")
     return cli.EXIT_SOME_FAILED if summary.left_out[preparation.Kind.FAULTY] else cli.EXIT_DONE
 
 
