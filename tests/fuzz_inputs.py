@@ -72,7 +72,7 @@ def image(folder: Path, damage: Damage, rng: Rng) -> Command:
     name, data = _one_of(_images().items(), rng)
     path = _write(folder / "photos" / "a" / name, damage(data))
     if rng.random() < 0.2:
-        _write(folder / "photos" / "b" / "whole.png", _images()["colour.png"])
+        _write(folder / "photos" / "b" / "whole.jpg", _noise(0))  # no copy of the other, or both would be left out
         return Command(prepare.main, ["photos", "out"])
     suffix = OUTPUT_SUFFIXES[rng.integers(len(OUTPUT_SUFFIXES))]
     outputs = ["--output", f"annotated{suffix}", "--json", "seen.jsonl"]
