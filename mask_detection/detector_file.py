@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mask_detection.conversion import FP16, convert, with_default_size
+from mask_detection.conversion import INT8, convert, with_default_size
 from mask_detection.detector_decoding import INPUT_MULTIPLE
 from mask_detection.errors import MaskDetectionError
 from mask_detection.files import read_whole, written_whole
@@ -28,14 +28,19 @@ MAX_SHAPES = 6  # of inputs that are kept ready: photos of a folder are mostly o
 REMEDY = "get the file again or train one with `python -m mask_detection.train_face_detector`"
 
 
-def write_detector(path: Path, model: keras.Model, class_names: Sequence[str], input_size: int) -> None:
+def write_detector(
+    path: Path, model: keras.Model, class_names: Sequence[str], input_size: int, examples: Sequence[np.ndarray]
+) -> None:
     """Write a detector, and its weights beside it as ``NAME.weights.h5``, for a later training to start from.
+
+    The detector computes in 8-bit integers, which takes half the time; the weights keep every digit.
 
     Args:
         path: the ``.tflite`` file.
         model: from :func:`mask_detection.detector_network.build_detector`.
         class_names: in the order of its outputs.
         input_size: longer side of a picture at which it was trained last, in pixels.
+        examples: inputs (1, H, W, 3) that show which range of numbers each layer meets; of 100 photos, say.
 
     Raises:
         MaskDetectionError: it cannot be converted, or the place cannot be written.
@@ -52,8 +57,8 @@ def write_detector(path: Path, model: keras.Model, class_names: Sequence[str], i
     except OSError as error:
         raise MaskDetectionError(f"{weights}: cannot be written ({error.strerror or error})") from None
     source = hashlib.sha256(read_whole(weights, "weights")).hexdigest()
-    network = with_default_size(convert(bare, FP16), input_size)
-    data = pack(network, ModelInfo(tuple(class_names), input_size), FP16, source)
+    network = with_default_size(convert(bare, INT8, examples), input_size)
+    data = pack(network, ModelInfo(tuple(class_names), input_size), INT8, source)
     with written_whole(path) as part:
         part.write_bytes(data)
 

@@ -26,7 +26,11 @@ FINE_TUNE_INPUT = "block_5_add"
 
 
 def build_model(
-    n_classes: int, input_size: int, head: str = "classic", backbone_from: Path | None = None
+    n_classes: int,
+    input_size: int,
+    head: str = "classic",
+    backbone_from: Path | None = None,
+    backbone_size: int | None = None,
 ) -> keras.Model:
     """MobileNetV2 under a head that tells the classes apart.
 
@@ -38,6 +42,8 @@ def build_model(
         head: ``classic`` (average pooling, 128 hidden units, dropout) or ``flatten`` (a softmax layer alone), the two
             that public recipes use.
         backbone_from: a model made by this function whose backbone's weights to start from, instead of ImageNet's.
+        backbone_size: in pixels, what MobileNetV2 works at where that is not the input's size: the input stays what
+            everybody's scripts feed it, the arithmetic falls with the square.
 
     Raises:
         MaskDetectionError: the weights to start from cannot be had.
@@ -45,9 +51,11 @@ def build_model(
     start_tensorflow()
     import keras
 
-    backbone = keras.applications.MobileNetV2(
-        weights=None, include_top=False, input_shape=(input_size, input_size, 3), name="mobilenet_v2"
-    )
+    face = keras.Input((input_size, input_size, 3), name="face")
+    scaled = face
+    if backbone_size not in (None, input_size):
+        scaled = keras.layers.Resizing(backbone_size, backbone_size, name="scale")(face)
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_tensor=scaled, name="mobilenet_v2")
     backbone.set_weights(backbone_weights(backbone_from))
     x = backbone.output
     if head == "classic":
@@ -57,7 +65,7 @@ def build_model(
         x = keras.layers.Dense(128, activation="relu", name="hidden")(x)
         x = keras.layers.Dropout(0.5, name="dropout")(x)
     x = keras.layers.Dense(n_classes, activation="softmax", name="probabilities")(x)
-    return keras.Model(backbone.input, x, name="mask_detector")
+    return keras.Model(face, x, name="mask_detector")
 
 
 def backbone_weights(backbone_from: Path | None = None) -> list:

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
     from mask_detection.annotations import Annotation
     from mask_detection.checkpoints import Curves
+    from mask_detection.detector_photos import PhotoStore
 
 logger = logging.getLogger("mask_detection.train_face_detector")
 
 OUTPUTS = ("output", "resume", "face")  # arguments that don't decide what is learned
+CALIBRATION_PHOTOS = 100  # more change the ranges of the layers' numbers hardly any more
 KIND_SHARES = (0.65, 0.3, 0.05)  # how often photos with boxes, of single faces, of no face are drawn
 
 
@@ -230,8 +232,19 @@ def learn(args: argparse.Namespace, facts: dict[str, Any], run_folder: Path) -> 
     )
     shares = photo_shares(facts["training_photos_by_kind"], training.face_counts)
     curves = train_detector(model, training, shares, validation, facts["class_names"], options, run_folder)
-    write_detector(args.output, model, facts["class_names"], args.final_size)
+    n_annotated = facts["training_photos_by_kind"][0]
+    examples = calibration_inputs(training, n_annotated, args.final_size)
+    write_detector(args.output, model, facts["class_names"], args.final_size, examples)
     return curves
+
+
+def calibration_inputs(photos: PhotoStore, count: int, size: int) -> list[np.ndarray]:
+    """Inputs (1, H, W, 3) float32 such as detection makes, of photos spread over the first so many."""
+    from mask_detection.detector_decoding import INPUT_MULTIPLE
+    from mask_detection.preprocessing import detector_input
+
+    spread = range(0, count, -(-count // CALIBRATION_PHOTOS))
+    return [detector_input(photos[number].image, size, INPUT_MULTIPLE)[0] for number in spread]
 
 
 def photo_shares(counts: Sequence[int], face_counts: np.ndarray) -> np.ndarray:

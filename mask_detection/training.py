@@ -32,7 +32,7 @@ class TrainingOptions:
         epochs: of the head; in an epoch it sees as many examples as there are training images.
         fine_tune: epochs of the second phase, in which the backbone's last blocks learn too; 0 leaves it out.
         batch_size: images in a batch.
-        learning_rate: of Adam, for the head.
+        learning_rate: of Adam, for the head; fine-tuning starts with a tenth and ends with none.
         views: how many random views of each training image the frozen part is run on. The epochs meet them in turn,
             so more of them cost time and make it harder to learn images by heart.
         augmentation: the kind of views, a key of ``mask_detection.augmentation.VIEWS``.
@@ -52,13 +52,18 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: what lies below a layer's output is frozen, what lies above learns."""
+    """A stretch of training: what lies below a layer's output is frozen, what lies above learns.
+
+    Its learning rate may fall to nothing by its last epoch, along a cosine (Loshchilov and Hutter 2017,
+    https://arxiv.org/abs/1608.03983).
+    """
 
     name: str
     boundary: str
     epochs: int
     views: int
     learning_rate: float
+    rate_falls: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def train(
     ]
     if options.fine_tune:
         rate = options.learning_rate * FINE_TUNE_RATE
-        phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, options.views, rate))
+        phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, options.views, rate, rate_falls=True))
     return {phase.name: _train_phase(phase, model, training, validation, options, run_folder) for phase in phases}
 
 
@@ -123,8 +128,12 @@ def _train_phase(
     import keras
 
     frozen, learning = _cut(model, phase.boundary)
+    n_steps = -(-len(training.paths) // options.batch_size)  # an epoch
+    rate = phase.learning_rate
+    if phase.rate_falls:
+        rate = keras.optimizers.schedules.CosineDecay(rate, phase.epochs * n_steps)
     learning.compile(
-        optimizer=keras.optimizers.Adam(phase.learning_rate),
+        optimizer=keras.optimizers.Adam(rate),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
@@ -142,7 +151,7 @@ def _train_phase(
         features.of_views(training),
         initial_epoch=checkpoint.epochs_done,
         epochs=phase.epochs,
-        steps_per_epoch=-(-len(training.paths) // options.batch_size),
+        steps_per_epoch=n_steps,
         validation_data=features.of_originals(validation),
         class_weight=_class_weights(training.targets),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch)],

@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run):
 def test_it_leaves_the_detector_its_weights_report_and_curves_and_nothing_else(run):
     left = {path.name for path in run.output.parent.iterdir()}
     assert left == {"mine.tflite", "mine.weights.h5", "mine.json", "mine.png"}
-    assert run.output.stat().st_size < 4_500_000
+    assert run.output.stat().st_size < 2_600_000
     assert {"loss", "face_ap", "map", "face_ap_32px", "map_32px"} == set(run.report["curves"])
 
 
@@ -154,7 +154,7 @@ def test_the_exported_network_answers_as_the_trained_one(run, small_portrait, si
 
     assert network.class_names == ("with_mask", "without_mask")
     assert network.input_size == 96
-    np.testing.assert_allclose(network.predict(batch), expected, atol=0.01)
+    np.testing.assert_allclose(network.predict(batch), expected, atol=0.02)
 
 
 def test_training_can_start_from_a_detector(run):
