@@ -73,6 +73,23 @@ def test_the_flatten_head_on_small_images(train):
     assert model.get_layer("flatten").output.shape == (None, 3 * 3 * 1280)
 
 
+def test_the_backbone_may_work_at_another_size_than_the_input(train):
+    import keras
+    import numpy as np
+
+    from mask_detection.classifier import load_classifier
+
+    status, folder = train("--backbone-size", 32, "--epochs", 1)
+
+    model = keras.models.load_model(folder / "model.h5")
+    crops = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(2)]
+    expected = model.predict(np.stack([crop[..., ::-1] for crop in crops]) / np.float32(127.5) - 1, verbose=0)
+    assert status == cli.EXIT_DONE
+    assert model.input_shape == (None, 64, 64, 3)
+    assert model.get_layer("Conv1").output.shape == (None, 16, 16, 32)
+    np.testing.assert_allclose(load_classifier(folder / "model.h5").classify(crops), expected, atol=0.01)
+
+
 def test_a_killed_run_goes_on_where_it_was(train, monkeypatch):
     _, whole = train("--patience", 0, name="whole")
     expected = json.loads((whole / "report.json").read_text())
