@@ -154,12 +154,25 @@ def learn(
     class_names = split.train.class_names
     model = build_model(len(class_names), args.image_size, args.head, args.init, args.backbone_size)
     options = training.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
-    learned_from = training.Examples.of(split.train, background)
+    guiding, learned = split_background(background, args.validation_size, args.seed)
     print(f"{options.views} random views ({options.augmentation}) of each training image, a new one each epoch in turn")
-    curves = training.train(model, learned_from, training.Examples.of(split.validation), options, run_folder)
+    examples = training.Examples.of(split.train, learned), training.Examples.of(split.validation, guiding)
+    curves = training.train(model, *examples, options, run_folder)
     save_model(model, args.model, class_names)
     write_twin(args.model, model, class_names)
     return curves, training.predict(model, split.test)
+
+
+def split_background(
+    background: tuple[Path, ...], validation_size: float, seed: int
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Divide pictures of no face at random into some that guide and the rest, which is learned from."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(background))
+    n_guiding = round(len(background) * validation_size)
+    shuffled = tuple(background[i] for i in order)
+    return shuffled[:n_guiding], shuffled[n_guiding:]
 
 
 def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:
