@@ -37,15 +37,25 @@ def crop_squares(boxes: np.ndarray, frame_size: tuple[int, int], margin: float =
     return np.clip(squares, 0, [width, height, width, height])
 
 
+def scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale a picture to (width, height), shrinking by the mean of areas; halving is what OpenCV does fastest."""
+    while frame.shape[1] >= 2 * size[0] and frame.shape[0] >= 2 * size[1]:
+        frame = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    shrinks = frame.shape[1] > size[0] and frame.shape[0] > size[1]
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Scale an image (h, w, 3) uint8 to (size, size, 3), without regard to its shape, as the classic recipe does."""
-    shrinks = image.shape[0] > size and image.shape[1] > size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return scaled(image, (size, size))
 
 
 def normalise(rgb: np.ndarray) -> np.ndarray:
     """Map uint8 values 0..255 to float32 -1..1, as ``keras.applications.mobilenet_v2.preprocess_input`` does."""
-    return rgb.astype(np.float32) / 127.5 - 1.0
+    values = rgb.astype(np.float32)
+    values /= 127.5  # in place: fetching new memory takes longer than the arithmetic
+    values -= 1.0
+    return values
 
 
 def classifier_input(crops: Sequence[np.ndarray], size: int) -> np.ndarray:
@@ -81,6 +91,5 @@ def detector_input(frame: np.ndarray, long_side: int, multiple: int, square: boo
     sides = (long_side, long_side) if square else (height, width)
     padded_height, padded_width = (-(-side // multiple) * multiple for side in sides)
     batch = np.zeros((1, padded_height, padded_width, 3), np.float32)  # 0 is grey
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    batch[0, :height, :width] = normalise(cv2.resize(frame, (width, height), interpolation=method)[..., ::-1])
+    batch[0, :height, :width] = normalise(cv2.cvtColor(scaled(frame, (width, height)), cv2.COLOR_BGR2RGB))
     return batch, scale
