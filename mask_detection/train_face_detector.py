@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mask_detection.train_face_detector")
 
 OUTPUTS = ("output", "resume", "face")  # arguments that don't decide what is learned
-CALIBRATION_PHOTOS = 100  # more change the ranges of the layers' numbers hardly any more
+CALIBRATION_PHOTOS = 100  # at most, to set the ranges of the layers' 8-bit numbers
 KIND_SHARES = (0.65, 0.3, 0.05)  # how often photos with boxes, of single faces, of no face are drawn
 
 
