@@ -20,11 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection import cli
-from mask_detection.errors import MaskDetectionError
+from mask_detection.commands import cli
+from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    from mask_detection.image_files import ImageFile
+    from mask_detection.io.image_files import ImageFile
 
 logger = logging.getLogger("mask_detection.image")
 
@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.image_files import find_images
-    from mask_detection.photos import detected_photos
-    from mask_detection.sinks import Window, open_json_lines
+    from mask_detection.inference.photos import detected_photos
+    from mask_detection.io.image_files import find_images
+    from mask_detection.io.writers import Window, open_json_lines
 
     images = find_images(args.image)
     outputs = output_paths(images, args.image, args.output)
@@ -100,8 +100,8 @@ def output_paths(images: list[ImageFile], inputs: Sequence[str], output: Path | 
     Raises:
         MaskDetectionError: nothing can be written there.
     """
-    from mask_detection.files import check_can_fill
-    from mask_detection.images import can_write_format
+    from mask_detection.io.images import can_write_format
+    from mask_detection.utils.files import check_can_fill
 
     if output is None:
         return [None] * len(images)

@@ -21,20 +21,21 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection import cli, defaults
-from mask_detection.errors import MaskDetectionError
+from mask_detection.commands import cli
+from mask_detection.utils import defaults
+from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    from mask_detection.alarm import Alarm
-    from mask_detection.detections import Detections
-    from mask_detection.overlay import Overlay
-    from mask_detection.sinks import CsvRows, FrameImages, JsonLines, VideoFile, Window
-    from mask_detection.sources import Frame, VideoSource
-    from mask_detection.summary import Summary
+    from mask_detection.inference.alarm import Alarm
+    from mask_detection.inference.detections import Detections
+    from mask_detection.inference.overlay import Overlay
+    from mask_detection.inference.summary import Summary
+    from mask_detection.io.sources import Frame, VideoSource
+    from mask_detection.io.writers import CsvRows, FrameImages, JsonLines, VideoFile, Window
 
 ALARM_CONDITIONS = ("alert_after", "alert_cooldown", "alert_class")
 
-logger = logging.getLogger("mask_detection.video")
+logger = logging.getLogger("mask_detection.inference.video")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -124,9 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.sources import open_source
-    from mask_detection.tracking import Tracker
-    from mask_detection.video import detected_frames
+    from mask_detection.inference.tracking import Tracker
+    from mask_detection.inference.video import detected_frames
+    from mask_detection.io.sources import open_source
 
     refuse_output_over_source(args.source, args.output)
     writes = any((args.output, args.log, args.summary, args.alert_command is not None))
@@ -167,7 +168,7 @@ class Outputs:
 
     def write(self, frame: Frame, detections: Detections) -> bool:
         """Hand a frame to every output; False when the user has had enough."""
-        from mask_detection.annotate import annotate
+        from mask_detection.inference.drawing import annotate
 
         self.summary.add(frame, detections)
         if self.alarm:
@@ -188,9 +189,9 @@ def open_outputs(
     args: argparse.Namespace, source: VideoSource, class_names: Sequence[str], shows: bool, stack: ExitStack
 ) -> Outputs:
     """Open what the arguments ask for; the stack closes it."""
-    from mask_detection.overlay import Overlay
-    from mask_detection.sinks import Window, open_log, open_video
-    from mask_detection.summary import open_summary
+    from mask_detection.inference.overlay import Overlay
+    from mask_detection.inference.summary import open_summary
+    from mask_detection.io.writers import Window, open_log, open_video
 
     alarm = start_alarm(args, source.name, class_names) if args.alert_command is not None else None
     return Outputs(
@@ -209,7 +210,7 @@ def start_alarm(args: argparse.Namespace, source: str, class_names: Sequence[str
     Raises:
         MaskDetectionError: the model has no such class, or the command is none.
     """
-    from mask_detection.alarm import choose_alert_classes, open_alarm
+    from mask_detection.inference.alarm import choose_alert_classes, open_alarm
 
     classes = choose_alert_classes(args.alert_class, class_names)
     return open_alarm(args.alert_command, source, classes, args.alert_after, args.alert_cooldown)

@@ -19,15 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection import cli, defaults
+from mask_detection.commands import cli
+from mask_detection.utils import defaults
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from mask_detection.checkpoints import Curves
-    from mask_detection.dataset import Samples
-    from mask_detection.splits import Split
+    from mask_detection.data.dataset import Samples
+    from mask_detection.data.splits import Split
+    from mask_detection.training.checkpoints import Curves
 
 logger = logging.getLogger("mask_detection.train")
 
@@ -41,7 +42,7 @@ TRAINING_OPTIONS = (
     "augmentation",
     "patience",
     "seed",
-)  # arguments that go as they are into mask_detection.training.TrainingOptions
+)  # arguments that go as they are into mask_detection.training.classifier.TrainingOptions
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -120,8 +121,9 @@ def image_size(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    from mask_detection import checkpoints, dataset
-    from mask_detection.files import check_can_write
+    from mask_detection.data import dataset
+    from mask_detection.training import checkpoints
+    from mask_detection.utils.files import check_can_write
 
     for output in filter(None, (args.model, args.plot, args.report, args.split_file)):
         check_can_write(output)
@@ -142,25 +144,25 @@ def learn(
     args: argparse.Namespace, split: Split, background: tuple[Path, ...], run_folder: Path
 ) -> tuple[dict[str, Curves], np.ndarray]:
     """Train and save the model; return its curves and its answers to the test part, (N, n_classes) probabilities."""
-    from mask_detection.backend import start_tensorflow
+    from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()  # not before, as the search for copies needs memory too
     import keras
 
-    from mask_detection import training
-    from mask_detection.model import build_model, save_model
+    from mask_detection.models.mobilenet import build_model, save_model
+    from mask_detection.training import classifier
 
     keras.utils.set_random_seed(args.seed)
     class_names = split.train.class_names
     model = build_model(len(class_names), args.image_size, args.head, args.init, args.backbone_size)
-    options = training.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
+    options = classifier.TrainingOptions(**{option: getattr(args, option) for option in TRAINING_OPTIONS})
     guiding, learned = split_background(background, args.validation_size, args.seed)
     print(f"{options.views} random views ({options.augmentation}) of each training image, a new one each epoch in turn")
-    examples = training.Examples.of(split.train, learned), training.Examples.of(split.validation, guiding)
-    curves = training.train(model, *examples, options, run_folder)
+    examples = classifier.Examples.of(split.train, learned), classifier.Examples.of(split.validation, guiding)
+    curves = classifier.train(model, *examples, options, run_folder)
     save_model(model, args.model, class_names)
     write_twin(args.model, model, class_names)
-    return curves, training.predict(model, split.test)
+    return curves, classifier.predict(model, split.test)
 
 
 def split_background(
@@ -177,9 +179,9 @@ def split_background(
 
 def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:
     """Write the model's ``.tflite`` twin beside it; detection can do without."""
-    from mask_detection import twin
-    from mask_detection.errors import MaskDetectionError
-    from mask_detection.network import ModelInfo
+    from mask_detection.models import twin
+    from mask_detection.models.base import ModelInfo
+    from mask_detection.utils.errors import MaskDetectionError
 
     try:
         path = twin.write_twin(model_path, model, ModelInfo(tuple(class_names), model.input_shape[1]))
@@ -190,8 +192,8 @@ def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str])
 
 def make_split(args: argparse.Namespace, samples: Samples) -> tuple[Split, dict[str, Any]]:
     """Read the split from its file or make one without leaks; print and return what is to be known of it."""
-    from mask_detection import splits
-    from mask_detection.dataset import list_images
+    from mask_detection.data import splits
+    from mask_detection.data.dataset import list_images
 
     facts: dict[str, Any] = {}
     if args.split_file and args.split_file.exists():
@@ -218,7 +220,7 @@ def write_results(
     probabilities: np.ndarray,
 ) -> None:
     """Print the report on the test part; write it, the plot and the contact sheet of mistakes."""
-    from mask_detection import report
+    from mask_detection.training import report
 
     answers = probabilities.argmax(axis=1)
     print(f"\nOn the {len(test)} test images, which took no part in training:")

@@ -38,8 +38,9 @@ from typing import TYPE_CHECKING, Any
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection import cli, defaults  # noqa: E402
-from mask_detection.errors import MaskDetectionError  # noqa: E402
+from mask_detection.commands import cli  # noqa: E402
+from mask_detection.utils import defaults  # noqa: E402
+from mask_detection.utils.errors import MaskDetectionError  # noqa: E402
 
 if TYPE_CHECKING:
     import cv2
@@ -195,9 +196,9 @@ def run_script(args: argparse.Namespace, watch: Stopwatch) -> None:
     """Run the project's own script, its stages timed."""
     import cv2
 
-    from mask_detection import images
-    from mask_detection.classifier import MaskClassifier
-    from mask_detection.faces import FaceDetector
+    from mask_detection.io import images
+    from mask_detection.models.classifier import MaskClassifier
+    from mask_detection.models.faces import FaceDetector
 
     cv2.VideoCapture = partial(TimedCapture, watch, cv2.VideoCapture)
     images.read_image = watch.timed("read", images.read_image)
@@ -239,7 +240,7 @@ def classic_photos(args: argparse.Namespace, watch: Stopwatch) -> None:
     """The classic script's steps on one photo after the other: each face is classified by itself, then drawn."""
     import cv2
 
-    from mask_detection.image_files import find_images
+    from mask_detection.io.image_files import find_images
 
     find_faces = watch.timed("faces", classic_face_finder(args))
     classify = watch.timed("classify", classic_classifier(args.model))
@@ -261,7 +262,7 @@ def classic_face_finder(args: argparse.Namespace) -> Callable[[np.ndarray], list
     import cv2
     import numpy as np
 
-    from mask_detection.faces import CAFFE_MEAN_BGR, find_caffe_files, load_face_detector
+    from mask_detection.models.faces import CAFFE_MEAN_BGR, find_caffe_files, load_face_detector
 
     if args.detector != ["caffe"]:
         detector = load_face_detector(args.detector[0], args.face, detect_size=CLASSIC_WIDTH)
@@ -281,7 +282,7 @@ def classic_face_finder(args: argparse.Namespace) -> Callable[[np.ndarray], list
 
 def classic_classifier(model_path: Path) -> Callable[[list[np.ndarray]], list[list[float]]]:
     """`model.predict` on one batch of face crops."""
-    from mask_detection.backend import start_tensorflow
+    from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
     import cv2

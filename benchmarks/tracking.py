@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection import cli  # noqa: E402
+from mask_detection.commands import cli  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from mask_detection.classifier import MaskClassifier
-    from mask_detection.detections import Detections
-    from mask_detection.faces import FaceDetector
-    from mask_detection.sources import Frame, VideoSource
+    from mask_detection.inference.detections import Detections
+    from mask_detection.io.sources import Frame, VideoSource
+    from mask_detection.models.classifier import MaskClassifier
+    from mask_detection.models.faces import FaceDetector
 
 HALF_WINDOW = 0.5  # seconds
 
@@ -63,7 +63,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the top of the file."""
     args = parse_arguments(argv)
-    from mask_detection.sources import open_source
+    from mask_detection.io.sources import open_source
 
     stages = cli.load_stages(args)
     print(f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'delay':>7}{'longest':>9}")
@@ -89,7 +89,7 @@ def detect(
     """Yield each frame and what is seen in it when it is that many times smaller."""
     import cv2
 
-    from mask_detection.detections import detect_masks
+    from mask_detection.inference.detections import detect_masks
 
     for frame in source:
         image = cv2.resize(frame.image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
@@ -98,7 +98,7 @@ def detect(
 
 def follow(seen: Iterable[tuple[Frame, Detections]]) -> list[list[Sighting]]:
     """The sightings of each track."""
-    from mask_detection.tracking import Tracker
+    from mask_detection.inference.tracking import Tracker
 
     tracker = Tracker()
     tracks: dict[int | None, list[Sighting]] = defaultdict(list)
@@ -121,7 +121,7 @@ def delays(track: list[Sighting], half_window: int) -> Iterator[int]:
     """How many sightings after each lasting change the smoothed label has changed too."""
     import numpy as np
 
-    from mask_detection.detections import CERTAIN_FROM
+    from mask_detection.inference.detections import CERTAIN_FROM
 
     for i in changes(track, "raw"):
         before, after = (

@@ -23,7 +23,7 @@ from pathlib import Path
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection import cli  # noqa: E402
+from mask_detection.commands import cli  # noqa: E402
 
 IMAGE_SIZE = 224
 BATCH_SIZE = 32
@@ -78,7 +78,7 @@ def run_in_new_process(recipe: str, args: argparse.Namespace, result: Path) -> d
 
 def run_recipe(args: argparse.Namespace) -> int:
     """Run one recipe in this process and leave its figures behind."""
-    from mask_detection.backend import start_tensorflow
+    from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
     started = time.perf_counter()
@@ -112,9 +112,9 @@ def train_classic(args: argparse.Namespace) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from mask_detection.dataset import scan
-    from mask_detection.model import build_model
-    from mask_detection.splits import read_split
+    from mask_detection.data.dataset import scan
+    from mask_detection.data.splits import read_split
+    from mask_detection.models.mobilenet import build_model
 
     keras.utils.set_random_seed(args.seed)
     samples = scan([args.dataset])

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout, nothing installed
-from mask_detection import cli
-from mask_detection.files import read_whole, written_whole
+from mask_detection.commands import cli
+from mask_detection.utils.files import read_whole, written_whole
 
 JPEG_QUALITY = 90
 SEED = 42

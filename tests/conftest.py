@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
+from tests.helpers.paths import ROOT, SHARED
+
 FRAME_RATE = 10.0
 FRAME_SIZE = 240  # width and height of the generated video in pixels
 FRAME_COUNT = 30
@@ -55,7 +55,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep results of tests out of the user's own cache folder."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("near_copies", "trial", "twin"):
+        for module in ("data.duplicates", "models.trial", "models.twin"):
             patch.setattr(f"mask_detection.{module}.user_cache_path", lambda *_, **__: folder)
         yield folder
 
@@ -185,10 +185,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_dataset) -> Trained:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that loads in no time, for the tests in which the answers don't matter."""
-    from mask_detection.backend import start_tensorflow
-    from mask_detection.model import save_model
-    from mask_detection.network import ModelInfo
-    from mask_detection.twin import write_twin
+    from mask_detection.models.base import ModelInfo
+    from mask_detection.models.mobilenet import save_model
+    from mask_detection.models.twin import write_twin
+    from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
     import keras
@@ -243,11 +243,12 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that arranges for Ctrl-C to come while the next picture is waited for after so many."""
 
     def arrange(n_pictures: int) -> None:
-        from mask_detection import overlap, photos, video
+        from mask_detection.inference import photos, video
+        from mask_detection.utils import threads
 
         @contextmanager
         def interrupted(*arguments: object) -> Iterator[Iterator[object]]:
-            with overlap.overlapped(*arguments) as results:
+            with threads.overlapped(*arguments) as results:
                 yield chain(islice(results, n_pictures), ctrl_c())
 
         def ctrl_c() -> Iterator[object]:
@@ -272,8 +273,8 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     blue one for the third, U a white one of which nothing is known; anything else is no card. What is seen depends on
     the picture alone, whoever looks at it, and in whatever order.
     """
-    from mask_detection.classifier import MaskClassifier
-    from mask_detection.faces import FaceDetector
+    from mask_detection.models.classifier import MaskClassifier
+    from mask_detection.models.faces import FaceDetector
 
     class CardFinder(FaceDetector):
         name = "cards"
@@ -290,9 +291,10 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             odds = np.exp(3 * np.pad(colors, ((0, 0), (0, len(class_names))))[:, : len(class_names)])
             return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 
-        monkeypatch.setattr("mask_detection.faces.load_face_detector", lambda *_, **__: CardFinder())
+        monkeypatch.setattr("mask_detection.models.faces.load_face_detector", lambda *_, **__: CardFinder())
         monkeypatch.setattr(
-            "mask_detection.classifier.load_classifier", lambda *_, **__: MaskClassifier(predict, class_names, 32)
+            "mask_detection.models.classifier.load_classifier",
+            lambda *_, **__: MaskClassifier(predict, class_names, 32),
         )
         source = tmp_path / "cards.avi"
         writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), FRAME_RATE, (FRAME_SIZE, FRAME_SIZE))
@@ -333,7 +335,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face detector that takes each picture for a face, so that every stage has something to do."""
-    from mask_detection import faces
+    from mask_detection.models import faces
 
     class AllIsFace(faces.FaceDetector):
         name = "all is face"

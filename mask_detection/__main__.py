@@ -1,0 +1,41 @@
+"""The commands beside the three scripts: ``python -m mask_detection COMMAND``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mask_detection.commands import cli
+
+COMMANDS = {
+    "download": "fetch a face detector or the classic data set, verified by hash",
+    "prepare": "make a clean data set: small JPEG files, copies and damaged files listed",
+    "evaluate": "measure accuracy on annotated photos or face crops",
+    "export": "write a model as .tflite files for other devices",
+    "train-face-detector": "train the built-in face detector",
+    "doctor": "check this machine and say what to do about what does not work",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names; return its exit status."""
+    parser = cli.argument_parser(
+        "\n".join([f"{__doc__}\n", *(f"  {name:<20}{summary}" for name, summary in COMMANDS.items())])
+    )
+    parser.prog = "python -m mask_detection"
+    parser.add_argument(
+        "command",
+        type=lambda name: name.replace("_", "-"),
+        choices=COMMANDS,
+        metavar="COMMAND",
+        help="COMMAND --help tells more",
+    )
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = parser.parse_args(words[:1]).command
+    command = import_module(f"mask_detection.commands.{name.replace('-', '_')}")
+    return command.main(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

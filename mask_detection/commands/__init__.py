@@ -1,0 +1,1 @@
+"""The command line: options, messages, exit statuses, and one module a command."""

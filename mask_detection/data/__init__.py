@@ -1,0 +1,1 @@
+"""Data sets: reading, cleaning, splitting, cutting faces out."""

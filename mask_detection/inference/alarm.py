@@ -1,0 +1,201 @@
+"""An alarm: the user's own command, run when a face was seen for too long in a class such as the one without a mask."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from mask_detection.inference.classes import is_bare
+from mask_detection.inference.tracking import MAX_GAP
+from mask_detection.utils.errors import MaskDetectionError
+
+if TYPE_CHECKING:
+    from mask_detection.inference.detections import Detections
+    from mask_detection.io.sources import Frame
+
+MAX_RUNNING = 4  # commands at a time
+LAST_WAIT = 10.0  # seconds that the commands which still run at the end of the video are given
+
+logger = logging.getLogger(__name__)
+
+
+def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The classes to raise the alarm for: those given, or the model's class of faces without a mask.
+
+    Raises:
+        MaskDetectionError: the model has no such class.
+    """
+    known = ", ".join(class_names)
+    for name in given or ():
+        if name not in class_names:
+            raise MaskDetectionError(f"--alert-class {name}: is no class of the model; name one of {known}")
+    chosen = tuple(given or filter(is_bare, class_names))
+    if not chosen:
+        raise MaskDetectionError(
+            f"--alert-command: the model has no class called without_mask; name one of {known} with --alert-class"
+        )
+    return chosen
+
+
+class AlarmCommand:
+    """Runs a command in the background, once for each event, and says in one line when that failed.
+
+    The event is one line of JSON on the command's standard input. Its standard output is dropped: ours may be a log
+    that another program reads.
+    """
+
+    def __init__(self, command_line: str) -> None:
+        """Look at the command, without running it.
+
+        Args:
+            command_line: a program and its arguments, quoted as in a shell. No shell runs it.
+
+        Raises:
+            MaskDetectionError: it is empty, or a quotation mark in it is left open.
+        """
+        try:
+            words = shlex.split(command_line)
+        except ValueError:
+            raise MaskDetectionError("--alert-command: a quotation mark in it is left open; close it") from None
+        if not words:
+            raise MaskDetectionError("--alert-command: is empty; name a program to run")
+        self._command: str | list[str] = words
+        if os.name == "nt":
+            self._command = command_line  # Windows splits it itself; shlex would eat the backslashes of paths
+        elif shutil.which(words[0]) is None:
+            logger.warning("--alert-command: there is no program %s here; alarms will fail", words[0])
+        self._running: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []  # with their standard errors
+
+    def start(self, event: dict[str, Any]) -> None:
+        """Run the command for an event, without waiting for it."""
+        if len(self._running) >= MAX_RUNNING:
+            _complain(f"is still running for {MAX_RUNNING} earlier alarms; this one is left out")
+            return
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the command has ended)
+        with tempfile.TemporaryFile() as line:  # other than a pipe, it never makes us wait until the command reads
+            line.write(json.dumps(event).encode() + b"\n")
+            line.seek(0)
+            try:
+                process = subprocess.Popen(self._command, stdin=line, stdout=subprocess.DEVNULL, stderr=errors)
+            except OSError as error:
+                errors.close()
+                _complain(f"cannot be run ({error.strerror}); check the program's name")
+                return
+        self._running.append((process, errors))
+
+    def collect(self) -> None:
+        """Say which commands ended badly in the meantime, without waiting for any."""
+        ended = [entry for entry in self._running if entry[0].poll() is not None]
+        self._running = [entry for entry in self._running if entry not in ended]
+        for process, errors in ended:
+            with errors:
+                if process.returncode:
+                    _complain(f"ended with status {process.returncode}{_last_line(errors)}")
+
+    def finish(self) -> None:
+        """Wait for the commands that still run, but not for long: then they are stopped."""
+        deadline = time.monotonic() + LAST_WAIT
+        for process, _ in self._running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.collect()
+
+
+def _complain(fault: str) -> None:
+    logger.error("error: --alert-command: %s", fault)
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    """What a program said last before it failed, for the end of a sentence."""
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+@dataclass
+class _Watched:
+    """A track: since when it is seen in an alert class without another answer between, and whether it was reported."""
+
+    seen_s: float
+    since_s: float | None = None
+    is_reported: bool = False
+
+
+class Alarm:
+    """Watches the tracks of one video: each raises one alarm at most."""
+
+    def __init__(
+        self, command: AlarmCommand, source: str, alert_classes: Collection[str], after_s: float, cooldown_s: float
+    ) -> None:
+        """Set the conditions; times are the video's.
+
+        Args:
+            command: what to run.
+            source: what the user calls the video.
+            alert_classes: the classes to raise the alarm for.
+            after_s: seconds for which a track has to be seen in them. Uncertain answers and short gaps don't end that
+                time, but only a certain answer in one of these classes raises the alarm.
+            cooldown_s: least seconds between two alarms. One that comes too early is put off, not lost.
+        """
+        self._command = command
+        self._source = source
+        self._alert_classes = alert_classes
+        self._after_s = after_s
+        self._cooldown_s = cooldown_s
+        self._last_alarm_s = -float("inf")
+        self._tracks: dict[int, _Watched] = {}
+
+    def watch(self, frame: Frame, detections: Detections) -> None:
+        """Look at the next frame's faces, and run the command where one of them is due; never waits for it."""
+        self._command.collect()
+        self._tracks = {k: track for k, track in self._tracks.items() if frame.time_s - track.seen_s <= MAX_GAP}
+        for record in detections.to_records():
+            if "track" in record and self._is_due(record, frame.time_s):
+                self._raise(record, frame)
+
+    def _is_due(self, record: dict[str, Any], time_s: float) -> bool:
+        track = self._tracks.setdefault(record["track"], _Watched(time_s))
+        track.seen_s = time_s
+        if record.get("uncertain"):
+            return False
+        if record["label"] not in self._alert_classes:
+            track.since_s = None
+            return False
+        track.since_s = time_s if track.since_s is None else track.since_s
+        waited = time_s - track.since_s >= self._after_s and time_s - self._last_alarm_s >= self._cooldown_s
+        return waited and not track.is_reported
+
+    def _raise(self, record: dict[str, Any], frame: Frame) -> None:
+        track = self._tracks[record["track"]]
+        track.is_reported, self._last_alarm_s = True, frame.time_s
+        seconds = round(frame.time_s - (track.since_s or 0), 3)
+        self._command.start({"source": self._source, **frame.moment(), "seconds": seconds, **record})
+
+
+@contextmanager
+def open_alarm(
+    command_line: str, source: str, alert_classes: Collection[str], after_s: float, cooldown_s: float
+) -> Iterator[Alarm]:
+    """Yield an :class:`Alarm`; its last commands get a little time at the end, also after an error or Ctrl-C.
+
+    Raises:
+        MaskDetectionError: there is no command in ``command_line``.
+    """
+    command = AlarmCommand(command_line)
+    try:
+        yield Alarm(command, source, alert_classes, after_s, cooldown_s)
+    finally:
+        command.finish()

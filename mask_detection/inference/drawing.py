@@ -1,0 +1,133 @@
+"""Draw what was seen: a box and a label for each face, legible on small pictures and on large ones."""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mask_detection.inference.classes import is_bare, is_masked
+from mask_detection.inference.detections import Detections
+
+Color = tuple[int, int, int]  # BGR, 0..255
+
+GREEN: Color = (60, 180, 40)
+RED: Color = (40, 40, 220)
+GREY: Color = (150, 150, 150)  # outline of an uncertain answer
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
+
+TEXT_SHARE = 0.028  # height of the letters in parts of the picture's smaller side
+MIN_TEXT_PIXELS = 12
+MAX_HIDDEN = 0.1  # part of a face that another face's label may cover
+
+
+def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
+    """Draw boxes, labels and per cents; the outline of an uncertain answer is grey.
+
+    A label that would hide another face, as in a crowd, shrinks to the per cent: its colour still tells the class.
+
+    Args:
+        frame: the picture, (H, W, 3) BGR uint8; it is left as it is.
+        detections: what was seen in it.
+
+    Returns:
+        A new picture of the same shape.
+    """
+    annotated = frame.copy()
+    text_height = choose_text_height(frame.shape)
+    colors = class_colors(detections.class_names)
+    labels, probabilities, uncertain = detections.labels, detections.label_probabilities, detections.uncertain
+    # The surest face comes first and is drawn last, so that its label lies on top.
+    for i in reversed(range(len(detections))):
+        box, others = detections.boxes[i], np.delete(detections.boxes, i, axis=0)
+        color, per_cent = colors[labels[i]], f"{probabilities[i]:.0%}"
+        x1, y1, x2, y2 = box.tolist()
+        outline = GREY if uncertain[i] else color
+        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(2, text_height // 8))
+        for text in (f"{labels[i]}: {per_cent}", per_cent):
+            patch = render_label(text, color, text_height)
+            place = _place_label(patch.shape, box, frame.shape)
+            if not _hides_a_face(place, others):
+                break
+        left, top, right, bottom = place
+        annotated[top:bottom, left:right] = patch[: bottom - top, : right - left]
+    return annotated
+
+
+def choose_text_height(image_shape: tuple[int, ...]) -> int:
+    """The height of the letters in pixels that suits a picture (height, width, …)."""
+    return max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(image_shape[:2])))
+
+
+def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
+    """Green for the class with mask, red for the one without, a colour of its own for any other."""
+    colors: dict[str, Color] = {}
+    others = _other_colors(len(class_names))
+    for name, other in zip(class_names, others, strict=True):
+        colors[name] = GREEN if is_masked(name) else RED if is_bare(name) else other
+    return colors
+
+
+def _other_colors(count: int) -> list[Color]:
+    """Orange, and cyan through blue to pink, by the golden ratio: neither green nor red, neighbours far apart."""
+    hues = [0.08 + (i * 0.618 % 1.0) * 0.5 for i in range(count)]
+    hues = [hue if hue < 0.16 else hue + 0.34 for hue in hues]  # leaves out yellow and green
+    rgb = [colorsys.hsv_to_rgb(hue, 0.85, 0.9) for hue in hues]
+    return [(round(b * 255), round(g * 255), round(r * 255)) for r, g, b in rgb]
+
+
+def _hides_a_face(label: np.ndarray, boxes: np.ndarray) -> bool:
+    """Tell whether a label (4,) xyxy covers more than ``MAX_HIDDEN`` of one of the boxes (N, 4)."""
+    sides = np.minimum(label[2:], boxes[:, 2:]) - np.maximum(label[:2], boxes[:, :2])
+    shared, areas = np.maximum(sides, 0).prod(axis=1), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return bool((shared > MAX_HIDDEN * areas).any())
+
+
+def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Above the box; below it or inside where there is no room, and always within the picture: (4,) int xyxy."""
+    height, width = (min(side, limit) for side, limit in zip(label_shape[:2], image_shape[:2], strict=True))
+    x1, y1, _, y2 = box.tolist()
+    top = y1 - height if y1 >= height else y2 if y2 + height <= image_shape[0] else y1
+    top = min(max(top, 0), image_shape[0] - height)
+    left = min(max(x1, 0), image_shape[1] - width)
+    return np.array([left, top, left + width, top + height])
+
+
+@lru_cache(maxsize=512)
+def render_label(text: str, color: Color, text_height: int) -> np.ndarray:
+    """White or black letters on the class's colour, (h, w, 3) BGR uint8; read-only, as it is shared."""
+    font = ImageFont.truetype(str(_font_file(text)), text_height)
+    left, top, right, bottom = font.getbbox(text)
+    pad = max(2, text_height // 5)
+    label = Image.new("RGB", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad), color)  # BGR all along
+    luminance = np.dot(color, (0.114, 0.587, 0.299))  # ITU-R BT.601
+    ink = BLACK if luminance > 140 else WHITE
+    ImageDraw.Draw(label).text((pad - left, pad - top), text, font=font, fill=ink)
+    pixels = np.asarray(label)
+    pixels.setflags(write=False)
+    return pixels
+
+
+@lru_cache(maxsize=64)
+def _font_file(text: str) -> Path:
+    """A font with every letter of the text: matplotlib's DejaVu Sans, otherwise one that is installed here."""
+    import matplotlib as mpl
+
+    dejavu = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    if text.isascii() or _has_letters(dejavu, text):
+        return dejavu
+    from matplotlib.font_manager import fontManager  # searches the system's fonts, so only when needed
+
+    installed = (Path(entry.fname) for entry in fontManager.ttflist)
+    return next((font for font in installed if _has_letters(font, text)), dejavu)
+
+
+def _has_letters(font: Path, text: str) -> bool:
+    from matplotlib.ft2font import FT2Font
+
+    return {ord(letter) for letter in text} <= FT2Font(str(font)).get_charmap().keys()

@@ -1,0 +1,157 @@
+"""OpenCV's cameras and streams, opened with time-outs and opened again when they drop."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from mask_detection.utils.errors import MaskDetectionError
+
+logger = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 10.0  # FFmpeg looks at a slow stream for up to 5 s before it knows the format
+READ_TIMEOUT_S = 5.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+WARM_UP_S = 1.0  # cameras that give empty pictures at first are read again until the pauses are so long
+
+
+def open_camera(source: str) -> cv2.VideoCapture:
+    """Open a camera by its index or, on Linux, its device file; check ``isOpened``."""
+    return cv2.VideoCapture(int(source)) if source.isdecimal() else cv2.VideoCapture(source, cv2.CAP_V4L2)
+
+
+def open_stream(address: str, timeout_s: float) -> cv2.VideoCapture:
+    """Open an address with FFmpeg; check ``isOpened``.
+
+    Args:
+        address: such as ``http://…`` or ``rtsp://…``.
+        timeout_s: for opening it and for each picture, where that is less than the time-outs here.
+    """
+    # UDP, which FFmpeg may choose for RTSP, loses packets, and the pictures come smeared.
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+    limits_s = (_limited(OPEN_TIMEOUT_S, timeout_s), _limited(READ_TIMEOUT_S, timeout_s))
+    open_ms, read_ms = (math.ceil(1000 * limit_s) for limit_s in limits_s)
+    parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
+    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
+
+
+def _limited(limit_s: float, timeout_s: float) -> float:
+    return min(limit_s, timeout_s) or limit_s  # 0 would be no limit to FFmpeg
+
+
+def read_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
+    """The next picture, (H, W, 3) BGR uint8; None where it is empty or there is none."""
+    arrived, image = capture.read()
+    return image if arrived and image is not None and image.size else None
+
+
+class LiveCapture:
+    """An open camera or stream that is opened again, after growing pauses, when it drops.
+
+    One thread may read while another closes; closing waits for what is being read or opened, up to its time-out.
+
+    Attributes:
+        gap_s: seconds without pictures so far, because the source had dropped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        capture: cv2.VideoCapture,
+        open_again: Callable[[], cv2.VideoCapture],
+        timeout_s: float,
+        warm_up_s: float = 0.0,
+    ) -> None:
+        """Take over an open capture.
+
+        Args:
+            name: for messages.
+            capture: it gets released here.
+            open_again: makes another one like it.
+            timeout_s: how long to try to get a picture before the source is given up.
+            warm_up_s: until pauses are longer than this, an empty picture is only read again.
+        """
+        self.gap_s = 0.0
+        self._name = name
+        self._capture = capture
+        self._open_again = open_again
+        self._timeout_s = timeout_s
+        self._read_timeout_s = _limited(READ_TIMEOUT_S, timeout_s)
+        self._warm_up_s = warm_up_s
+        self._in_use = threading.Lock()
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Release the source and end the iteration, also in the middle of a pause."""
+        self._closed.set()
+        with self._in_use:
+            self._capture.release()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield pictures, (H, W, 3) BGR uint8, until closed; their size may change.
+
+        Raises:
+            MaskDetectionError: there was none for ``timeout_s``.
+        """
+        for n_images in itertools.count():
+            asked_at = time.monotonic()
+            image = self._read()
+            if image is None:
+                image = self._retry(n_images)
+                if image is None:
+                    return
+                if n_images:  # before the first picture there is nothing to miss
+                    gap_s = time.monotonic() - asked_at
+                    self.gap_s += gap_s
+                    logger.warning("%s: is back after %.1f s", self._name, gap_s)
+            yield image
+
+    def _read(self, opens_again: bool = False) -> np.ndarray | None:
+        with self._in_use:
+            if self._closed.is_set():
+                return None
+            if opens_again:
+                self._capture.release()
+                self._capture = self._open_again()
+            started = time.monotonic()
+            image = read_frame(self._capture)
+            # After its time-out, FFmpeg's decoder still hands out what it held back: up to a picture a core, 5 s apart.
+            is_late = time.monotonic() - started > self._read_timeout_s
+            return None if is_late else image
+
+    def _retry(self, n_images: int) -> np.ndarray | None:
+        """The first picture after none came; None when the source was closed."""
+        if n_images:
+            logger.warning("%s: gives no more frames; trying again for %g s", self._name, self._timeout_s)
+        for pause_s in self._growing_pauses():
+            image = self._read(opens_again=pause_s >= self._warm_up_s)
+            if image is not None:
+                return image
+        if self._closed.is_set():
+            return None
+        raise MaskDetectionError(self._fault(n_images))
+
+    def _fault(self, n_images: int) -> str:
+        if not n_images:
+            return f"{self._name}: gives no frame within {self._timeout_s:g} s; check that it plays in a video player"
+        return (
+            f"{self._name}: stopped giving frames after {n_images} and did not come back within "
+            f"{self._timeout_s:g} s; check its connection"
+        )
+
+    def _growing_pauses(self) -> Iterator[float]:
+        """Wait, then yield how long, until the time is up or the source was closed."""
+        deadline = time.monotonic() + self._timeout_s
+        pause_s = FIRST_PAUSE_S
+        while (left_s := deadline - time.monotonic()) > 0 and not self._closed.wait(min(pause_s, left_s)):
+            yield pause_s
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,0 +1,84 @@
+"""Reading HDF5 models that may come from anywhere: a child process copies what a model needs to a fresh file.
+
+One damaged byte can make the HDF5 library search for ever, so it meets files of others only where it can be stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from mask_detection.utils import sandbox
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import cannot_write
+
+READING_S = 60.0  # until a file that is not read counts as damaged
+READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
+MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
+DISK_FULL = (errno.ENOSPC, errno.EFBIG)
+COPYING = "import sys; from mask_detection.io.hdf5 import copy_content; copy_content(*sys.argv[1:])"
+
+
+def copy_model(source: Path, target: Path) -> dict[str, Any]:
+    """Copy a model's description and weights; the state of its training is left out.
+
+    Args:
+        source: any file.
+        target: the file to write.
+
+    Returns:
+        The attributes of the file: text as ``str``, anything else as h5py gives it.
+
+    Raises:
+        MaskDetectionError: the source is no HDF5 file, or damaged, or the disk is full.
+    """
+    answer = sandbox.run_probe(COPYING, READING_S, str(source.resolve()), str(target))
+    for number in DISK_FULL:
+        if f"[Errno {number}]" in answer.fault:
+            raise cannot_write(target, OSError(number, os.strerror(number)))
+    if answer.fault:
+        raise MaskDetectionError(
+            f"{source}: is not a whole Keras model; get the file again or train a new one ({answer.fault[:200]})"
+        )
+    with h5py.File(target) as file:
+        return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """What a model says of itself; returns and raises as :func:`copy_model`."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return copy_model(path, Path(folder, "model.h5"))
+
+
+def copy_content(source: str, target: str) -> None:
+    """Copy a model in this very process, or end it if that takes too long.
+
+    Raises:
+        Exception: whatever damage leads h5py to.
+    """
+    sandbox.limit_processor_time(READING_CPU_S)
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        _copy_attributes(old, new)
+        if "model_weights" in old:
+            _copy_group(old["model_weights"], new.create_group("model_weights"))
+
+
+def _copy_group(old: h5py.Group, new: h5py.Group) -> None:
+    _copy_attributes(old, new)
+    for name, item in old.items():
+        if isinstance(item, h5py.Group):
+            _copy_group(item, new.create_group(name))
+        elif item.nbytes > MAX_ARRAY_BYTES:
+            raise ValueError(f"{name} has {item.nbytes:,} bytes")
+        else:
+            new[name] = item[()]
+
+
+def _copy_attributes(old: h5py.Group, new: h5py.Group) -> None:
+    for name, value in old.attrs.items():
+        new.attrs[name] = value.decode() if isinstance(value, bytes) else value  # long bytes would not fit

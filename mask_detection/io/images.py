@@ -1,0 +1,119 @@
+"""Image files in and out: any format that OpenCV or Pillow knows, any path, judged by content."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import read_whole, written_whole
+
+MAX_PIXELS = 200_000_000  # 200 megapixels are 600 MB as BGR
+NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_TRAILER_BYTES = 4096  # that a camera may add behind the end
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+)
+# Pillow also "opens" HDF5, PDF and PostScript, the last by running a program: only pictures here.
+PILLOW_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as it is meant to be seen: EXIF rotation applied, grey, alpha, CMYK and 16-bit turned to colour.
+
+    Returns:
+        The image, (H, W, 3) BGR uint8. Of an animation, the first picture.
+
+    Raises:
+        MaskDetectionError: it is missing, not an image, truncated, or larger than ``MAX_PIXELS``.
+    """
+    data = read_whole(path, "an image")
+    if _announced_pixels(data) > MAX_PIXELS:
+        raise MaskDetectionError(f"{path}: has more than {MAX_PIXELS // 1_000_000} megapixels; scale it down")
+    decoders = [_decode_with_opencv, _decode_with_pillow]
+    if data[8:12] == b"WEBP" or data[4:10] == b"ftypav":
+        decoders.reverse()  # OpenCV 4.12 leaves WebP as the camera held it, 4.14 still AVIF
+    for decode in decoders:
+        image = decode(data)
+        if image is not None:
+            return image
+    raise MaskDetectionError(f"{path}: is not an image or is damaged; open it in a viewer and save it again")
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) BGR uint8 in the format that the file's suffix names.
+
+    Raises:
+        MaskDetectionError: OpenCV writes no such format or none of this size, or the place cannot be written.
+    """
+    data = encode_image(path, image)
+    with written_whole(path) as part:
+        part.write_bytes(data)
+
+
+def encode_image(path: Path, image: np.ndarray) -> bytes:
+    """The bytes that :func:`write_image` writes.
+
+    Raises:
+        MaskDetectionError: OpenCV writes no such format or none of this size.
+    """
+    if not can_write_format(path):
+        raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix or 'such'} images; use .jpg or .png")
+    encoded, data = cv2.imencode(path.suffix, image)
+    if not encoded:
+        height, width = image.shape[:2]
+        raise MaskDetectionError(f"{path}: OpenCV writes no {path.suffix} of {width} x {height} pixels; use .png")
+    return data.tobytes()
+
+
+def can_write_format(path: PurePath) -> bool:
+    """Tell whether OpenCV writes colour images of the kind that the file's suffix names."""
+    suffix = path.suffix.lower()
+    return bool(suffix) and suffix not in NOT_FOR_COLOR and cv2.haveImageWriter(f"image{suffix}")
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell whether a file claims to be an image, by its suffix or by its first bytes."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with Image.open(path, formats=PILLOW_FORMATS):
+            return True
+    except (OSError, Image.DecompressionBombError):
+        return False
+
+
+def _announced_pixels(data: bytes) -> int:
+    """Width times height as the header says, 0 where Pillow doesn't know the format."""
+    try:
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError:
+        return MAX_PIXELS + 1
+    except Exception:  # Pillow's readers raise whatever a damaged header leads them to
+        return 0
+
+
+def _decode_with_opencv(data: bytes) -> np.ndarray | None:
+    if data.startswith(JPEG_START) and JPEG_END not in data[-JPEG_TRAILER_BYTES:]:
+        return None  # perhaps cut off, which OpenCV 4.10 does not notice and Pillow does
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception:  # as above
+        return None
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -1,0 +1,257 @@
+"""Where a video's frames come from: video files, folders of frames, cameras and streams."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mask_detection.io.cameras import find_cameras
+from mask_detection.io.capture import WARM_UP_S, LiveCapture, open_camera, open_stream, read_frame
+from mask_detection.io.images import is_image_file, read_image
+from mask_detection.utils import defaults
+from mask_detection.utils.errors import MaskDetectionError
+
+logger = logging.getLogger(__name__)
+
+FALLBACK_FRAME_RATE = 30.0  # frames per second, for sources that don't know their own
+IMPLAUSIBLE_FRAME_RATE = 1000.0  # frames per second; some containers give their clock's ticks instead
+TEXT_AS_VIDEO = cv2.VideoWriter.fourcc(*"ansi")  # FFmpeg plays .txt files as text typed on a screen
+CAMERA_FILES = ("/dev/video", "/dev/v4l/")
+CAMERA_SEARCH_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video, and when it was.
+
+    Attributes:
+        image: (H, W, 3) BGR uint8.
+        index: 0 for the first frame.
+        time_s: seconds from the start.
+        time: the time of day when a live source gave it, ISO 8601 in UTC; None for a file.
+        gap_s: seconds until then in which a live source had dropped and gave nothing.
+    """
+
+    image: np.ndarray
+    index: int
+    time_s: float
+    time: str | None = None
+    gap_s: float = 0.0
+
+    def moment(self) -> dict[str, Any]:
+        """Number, time, and gaps if there were any, as they stand in the log."""
+        moment: dict[str, Any] = {"frame": self.index, "time_s": round(self.time_s, 3)}
+        if self.time:
+            moment["time"] = self.time
+        if self.gap_s:
+            moment["gap_s"] = round(self.gap_s, 3)
+        return moment
+
+
+class VideoSource(ABC):
+    """An iterator of frames, made by :func:`open_source`; a context manager that releases what is open at the end.
+
+    Attributes:
+        name: what the user called it, without passwords.
+        is_live: True for a camera or a stream, which has no end of its own.
+        frame_rate: frames per second, ``FALLBACK_FRAME_RATE`` where the source doesn't know.
+        frame_count: how many frames a file announces, None where that is unknown.
+    """
+
+    is_live = False
+
+    def __init__(self, name: str, frame_rate: float, frame_count: int | None) -> None:
+        self.name = name
+        self.frame_rate = frame_rate
+        self.frame_count = frame_count
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 (a folder holds nothing open)
+        """Release what is open."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames.
+
+        Raises:
+            MaskDetectionError: there is no frame at all, or the source ended for good before its end.
+        """
+
+
+class RecordedVideo(VideoSource):
+    """A video with an end: a file, on disk or behind an address."""
+
+    def __init__(self, name: str, capture: cv2.VideoCapture) -> None:
+        """Take over an open capture; it gets released here."""
+        super().__init__(name, *_rate_and_count(capture))
+        self._capture = capture
+
+    def close(self) -> None:
+        """Release the file."""
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See :meth:`VideoSource.__iter__`."""
+        for index in count():
+            image = read_frame(self._capture)
+            if image is None:
+                self._check_end(index)
+                return
+            yield Frame(image, index, index / self.frame_rate)
+
+    def _check_end(self, frames_read: int) -> None:
+        if frames_read == 0:
+            raise MaskDetectionError(f"{self.name}: gives no frame; check that it plays in a video player")
+        # Containers round the number of frames; a second too few is more than rounding.
+        if self.frame_count is not None and frames_read < self.frame_count - self.frame_rate:
+            raise MaskDetectionError(
+                f"{self.name}: breaks off after {frames_read} of {self.frame_count} frames; "
+                "the file is damaged or incomplete, get it again"
+            )
+
+
+class FrameFolder(VideoSource):
+    """A folder of images, in the order of the numbers in their names; they may differ in size."""
+
+    def __init__(self, folder: Path) -> None:
+        """List the images.
+
+        Raises:
+            MaskDetectionError: there are none.
+        """
+        visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+        self._files = sorted((path for path in visible if path.is_file() and is_image_file(path)), key=_by_number)
+        if not self._files:
+            raise MaskDetectionError(f"{folder}: no images are there; give a video file, or a folder of frames")
+        super().__init__(str(folder), FALLBACK_FRAME_RATE, len(self._files))
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames; one that cannot be read is reported and left out, and counts in the error at the end."""
+        n_failed = 0
+        for index, path in enumerate(self._files):
+            try:
+                image = read_image(path)
+            except MaskDetectionError as error:
+                logger.error("error: %s", error)
+                n_failed += 1
+            else:
+                yield Frame(image, index, index / self.frame_rate)
+        if n_failed:
+            raise MaskDetectionError(
+                f"{self.name}: {n_failed} of {self.frame_count} frames cannot be read; repair or remove them"
+            )
+
+
+class LiveVideo(VideoSource):
+    """A camera or stream, which goes on until it is closed or is gone for good."""
+
+    is_live = True
+
+    def __init__(self, name: str, capture: LiveCapture, frame_rate: float) -> None:
+        """Take over an open capture; it gets released here."""
+        super().__init__(name, frame_rate, None)
+        self._capture = capture
+
+    def close(self) -> None:
+        """Release the camera or stream; see :meth:`mask_detection.io.capture.LiveCapture.close`."""
+        self._capture.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See :meth:`VideoSource.__iter__`."""
+        started = time.monotonic()
+        for index, image in enumerate(self._capture):
+            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            yield Frame(image, index, time.monotonic() - started, now, self._capture.gap_s)
+
+
+def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> VideoSource:
+    """Open where frames come from.
+
+    Args:
+        source: a camera's index such as ``"0"`` or its device file, a video file, a folder of frames, or an address
+            such as ``http://…`` or ``rtsp://…``.
+        timeout_s: how long a camera or stream may give no picture, at first or after it dropped, before it is given up.
+
+    Raises:
+        MaskDetectionError: it is missing, not a video, or cannot be opened.
+    """
+    if source.isdecimal() or source.startswith(CAMERA_FILES):
+        return _open_camera(source, timeout_s)
+    if "://" in source:
+        return _open_address(source, timeout_s)
+    path = Path(source)
+    return FrameFolder(path) if path.is_dir() else _open_file(path)
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown: ``rtsp://user:…@camera.local`` for one with a password."""
+    return re.sub(r"(://[^/:@]*):[^/]*@", r"\1:…@", address)
+
+
+def _open_camera(source: str, timeout_s: float) -> VideoSource:
+    capture = open_camera(source)
+    if not capture.isOpened():
+        raise MaskDetectionError(f"camera {source}: does not open; {_other_cameras()}")
+    live = LiveCapture(f"camera {source}", capture, lambda: open_camera(source), timeout_s, WARM_UP_S)
+    return LiveVideo(source, live, _rate_and_count(capture)[0])
+
+
+def _other_cameras() -> str:
+    cameras, _ = find_cameras(CAMERA_SEARCH_TIMEOUT_S)
+    usable = ", ".join(str(camera) for camera in cameras if camera.size)
+    if usable:
+        return f"these do: {usable}; check that it is plugged in and free, or try another --source"
+    return "nor does another; check that one is plugged in and free, and that the system's settings allow access to it"
+
+
+def _open_address(address: str, timeout_s: float) -> VideoSource:
+    name = without_password(address)
+    capture = open_stream(address, timeout_s)
+    if not capture.isOpened():
+        raise MaskDetectionError(f"{name}: does not open; check the address and that the stream runs")
+    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # a file on a server: opening it again would start it anew
+        return RecordedVideo(name, capture)
+    live = LiveCapture(name, capture, lambda: open_stream(address, timeout_s), timeout_s)
+    return LiveVideo(name, live, _rate_and_count(capture)[0])
+
+
+def _open_file(path: Path) -> VideoSource:
+    if not path.exists():
+        raise MaskDetectionError(f"{path}: no such video file; check the path, or give a camera's index such as 0")
+    if path.stat().st_size == 0:
+        raise MaskDetectionError(f"{path}: is empty (0 bytes); get the video again")
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FOURCC) == TEXT_AS_VIDEO:
+        raise MaskDetectionError(
+            f"{path}: is not a video that OpenCV can read; convert it to .mp4, for instance with ffmpeg"
+        )
+    return RecordedVideo(str(path), capture)
+
+
+def _rate_and_count(capture: cv2.VideoCapture) -> tuple[float, int | None]:
+    """Frames per second, and how many there are; where the rate makes no sense, neither does the count made from it."""
+    rate, n_frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    if not 0 < rate < IMPLAUSIBLE_FRAME_RATE:  # NaN too
+        return FALLBACK_FRAME_RATE, None
+    return rate, int(n_frames) if n_frames > 0 else None
+
+
+def _by_number(path: Path) -> list[str | int]:
+    """Sorts 10.png behind 9.png."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,217 @@
+"""Training the classifier: first its head, then, if asked for, the last blocks of its backbone too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mask_detection.data.dataset import Samples
+from mask_detection.models.mobilenet import FINE_TUNE_INPUT, HEAD_INPUT
+from mask_detection.training.augmentation import VIEWS
+from mask_detection.training.batches import batches
+from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
+from mask_detection.training.features import BATCH_SIZE, feature_batches, write_features
+from mask_detection.utils.tensorflow import compiled
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+FINE_TUNE_RATE = 0.1  # of the head's learning rate: the backbone must not forget
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes:
+        epochs: of the head; in an epoch it sees as many examples as there are training images.
+        fine_tune: epochs of the second phase, in which the backbone's last blocks learn too; 0 leaves it out.
+        batch_size: images in a batch.
+        learning_rate: of Adam, for the head; fine-tuning starts with a tenth and ends with none.
+        views: how many random views of each training image the frozen part is run on. The epochs meet them in turn,
+            so more of them cost time and make it harder to learn images by heart.
+        augmentation: the kind of views, a key of ``mask_detection.training.augmentation.VIEWS``.
+        patience: stop a phase after this many epochs without a better validation loss; 0 never stops early.
+        seed: of everything random.
+    """
+
+    epochs: int = 20
+    fine_tune: int = 0
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    views: int = 4
+    augmentation: str = "street"
+    patience: int = 5
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: what lies below a layer's output is frozen, what lies above learns.
+
+    Its learning rate may fall to nothing by its last epoch, along a cosine (Loshchilov and Hutter 2017,
+    https://arxiv.org/abs/1608.03983).
+    """
+
+    name: str
+    boundary: str
+    epochs: int
+    views: int
+    learning_rate: float
+    rate_falls: bool = False
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and what to answer to them.
+
+    Attributes:
+        paths: N image files.
+        targets: (N, n_classes) float32, the probabilities that they should get.
+    """
+
+    paths: tuple[Path, ...]
+    targets: np.ndarray
+
+    @classmethod
+    def of(cls, samples: Samples, background: Sequence[Path] = ()) -> Examples:
+        """Labelled samples, and pictures of no face at all, to which no answer should be a sure one."""
+        n_classes = len(samples.class_names)
+        sure = np.eye(n_classes, dtype=np.float32)[samples.labels]
+        even = np.full((len(background), n_classes), 1 / n_classes, np.float32)
+        return cls((*samples.paths, *background), np.concatenate([sure, even]))
+
+    def shuffled(self, seed: int) -> Examples:
+        """The same examples in a random order."""
+        order = np.random.default_rng(seed).permutation(len(self.paths))
+        return Examples(tuple(self.paths[i] for i in order), self.targets[order])
+
+
+def train(
+    model: keras.Model, training: Examples, validation: Examples, options: TrainingOptions, run_folder: Path
+) -> dict[str, Curves]:
+    """Train a model in place and leave it with the weights that did best on the validation part.
+
+    Args:
+        model: from :func:`mask_detection.models.mobilenet.build_model`.
+        training: what to learn from.
+        validation: what to measure on after each epoch.
+        options: how to train.
+        run_folder: from :func:`open_run_folder`; an interrupted run in it is gone on with.
+
+    Returns:
+        Loss and accuracy of both parts after each epoch, for each phase.
+    """
+    # A head that is to be fine-tuned needs only a sensible start, not all the views.
+    phases = [
+        Phase("head", HEAD_INPUT, options.epochs, 1 if options.fine_tune else options.views, options.learning_rate)
+    ]
+    if options.fine_tune:
+        rate = options.learning_rate * FINE_TUNE_RATE
+        phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, options.views, rate, rate_falls=True))
+    return {phase.name: _train_phase(phase, model, training, validation, options, run_folder) for phase in phases}
+
+
+def _train_phase(
+    phase: Phase,
+    model: keras.Model,
+    training: Examples,
+    validation: Examples,
+    options: TrainingOptions,
+    run_folder: Path,
+) -> Curves:
+    import keras
+
+    frozen, learning = _cut(model, phase.boundary)
+    n_steps = -(-len(training.paths) // options.batch_size)  # an epoch
+    rate = phase.learning_rate
+    if phase.rate_falls:
+        rate = keras.optimizers.schedules.CosineDecay(rate, phase.epochs * n_steps)
+    learning.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    learning.optimizer.build(learning.trainable_variables)  # so that its state can be restored
+    checkpoint = PhaseCheckpoint(run_folder, phase.name)
+    checkpoint.restore_last(learning)
+
+    def finish_epoch(epoch: int, values: dict[str, float]) -> None:
+        checkpoint.keep(learning, values)
+        if options.patience and checkpoint.epochs_done - 1 - checkpoint.best_epoch >= options.patience:
+            learning.stop_training = True
+
+    features = _Features(phase, frozen, options, run_folder)
+    learning.fit(
+        features.of_views(training),
+        initial_epoch=checkpoint.epochs_done,
+        epochs=phase.epochs,
+        steps_per_epoch=n_steps,
+        validation_data=features.of_originals(validation),
+        class_weight=_class_weights(training.targets),
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch)],
+        shuffle=False,  # the data set is shuffled already
+        verbose=2,
+    )
+    checkpoint.restore_best(learning)
+    return checkpoint.curves
+
+
+def _cut(model: keras.Model, boundary: str) -> tuple[keras.Model, keras.Model]:
+    """Split a model at a layer's output into two that share its weights; BatchNorm keeps its ImageNet statistics."""
+    import keras
+
+    between = model.get_layer(boundary).output
+    frozen, learning = keras.Model(model.input, between), keras.Model(between, model.output)
+    frozen.trainable = False
+    for layer in learning.layers:  # one by one: an earlier phase froze some, and a model that is True passes nothing on
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    return frozen, learning
+
+
+@dataclass(frozen=True)
+class _Features:
+    """The frozen part's answers for one phase, as batches for the part that learns."""
+
+    phase: Phase
+    frozen: keras.Model
+    options: TrainingOptions
+    run_folder: Path
+
+    def of_views(self, examples: Examples) -> tf.data.Dataset:
+        """Random views, shuffled, without end."""
+        options, files = self.options, []
+        examples = examples.shuffled(options.seed)
+        for number in range(min(self.phase.views, self.phase.epochs)):
+            files.append(self._file(f"view {number + 1}"))
+            title, view = f"{self.phase.name}: view {number + 1}", VIEWS[options.augmentation]
+            write_features(files[-1], self.frozen, examples.paths, title, view, options.seed + number)
+        shape = self.frozen.output_shape[1:]
+        return feature_batches(files, examples.targets, shape, options.batch_size, options.seed)
+
+    def of_originals(self, examples: Examples) -> tf.data.Dataset:
+        """The images as they are, once."""
+        file = self._file("validation")
+        write_features(file, self.frozen, examples.paths, f"{self.phase.name}: validation")
+        return feature_batches([file], examples.targets, self.frozen.output_shape[1:], self.options.batch_size)
+
+    def _file(self, what: str) -> Path:
+        return self.run_folder / f"{self.phase.name} {what}.float16"
+
+
+def _class_weights(targets: np.ndarray) -> dict[int, float]:
+    """Weights that make every class count the same, however many images it has."""
+    counts = targets.sum(axis=0)
+    return dict(enumerate((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist()))
+
+
+def predict(model: keras.Model, samples: Samples) -> np.ndarray:
+    """The model's probabilities for each image, (N, n_classes) float32."""
+    data = batches(samples.paths, model.input_shape[1], BATCH_SIZE)
+    answer = compiled(model)
+    return np.concatenate([answer(images) for images in data])

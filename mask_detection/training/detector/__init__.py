@@ -1,0 +1,1 @@
+"""Training the built-in face detector."""

@@ -1,0 +1,197 @@
+"""Training the face detector: a schedule, Keras's fit, and after each epoch a measurement on other photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mask_detection.evaluation.metrics import GroundTruth, ScoredBoxes, match_images
+from mask_detection.models.detector_decoding import INPUT_MULTIPLE, decode
+from mask_detection.models.faces import keep_faces
+from mask_detection.models.preprocessing import detector_input
+from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
+from mask_detection.training.detector.dataset import Photo, PhotoStore
+from mask_detection.training.detector.loss import detector_loss
+from mask_detection.training.detector.mosaic import example_batches
+from mask_detection.utils.tensorflow import compiled
+
+if TYPE_CHECKING:
+    import keras
+
+WARM_UP_SHARE = 0.05  # of all steps, in which the learning rate rises
+LAST_RATE = 0.01  # of the learning rate, at the end of its fall
+WEIGHT_DECAY = 0.01
+CLIP_NORM = 10.0  # of the whole gradient: a rare odd batch must not throw the network off
+AVERAGE_OVER = 500  # steps: the weights that are measured and kept are an average over about so many last ones
+MAX_AVERAGED_SHARE = 0.1  # of all steps, in short runs
+
+VALIDATION_SIZE = 416  # pixels of the photo's longer side
+MIN_SCORE = 0.1  # as mask_detection.commands.evaluate counts
+SIZES = (0, 32)  # pixels; average precision is measured for faces of at least this size
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """How to train.
+
+    Attributes:
+        epochs: in all.
+        steps: batches in an epoch.
+        final_epochs: how many of the epochs, the last ones, see pictures of ``final_size``.
+        size: width and height of the pictures in pixels, a multiple of 32.
+        final_size: likewise.
+        batch_size: pictures in a batch.
+        learning_rate: the highest, after the warm-up.
+        seed: of the pictures.
+    """
+
+    epochs: int
+    steps: int
+    final_epochs: int
+    size: int
+    final_size: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+
+def train_detector(
+    model: keras.Model,
+    training: PhotoStore,
+    shares: np.ndarray,
+    validation: PhotoStore,
+    class_names: Sequence[str],
+    options: DetectorOptions,
+    run_folder: Path,
+) -> Curves:
+    """Train a detector in place, and leave it with averaged weights.
+
+    Args:
+        model: from :func:`mask_detection.models.detector_network.build_detector`.
+        training: the photos to learn from.
+        shares: (P,) how often each is drawn, relative to the others.
+        validation: the photos to measure on.
+        class_names: of the classes that it learns to tell.
+        options: how to train.
+        run_folder: from :func:`open_run_folder`; an interrupted run in it is gone on with.
+
+    Returns:
+        Loss, learning rate and average precisions after each epoch.
+    """
+    import keras
+    from tqdm.keras import TqdmCallback
+
+    model.compile(optimizer=_optimizer(options), loss=detector_loss)
+    model.optimizer.build(model.trainable_variables)  # so that its state can be restored
+    checkpoint = PhaseCheckpoint(run_folder, "detector", guide="loss")
+    checkpoint.restore_last(model)
+
+    answer = compiled(model)
+
+    def finish_epoch(epoch: int, values: dict[str, float]) -> None:
+        with averaged_weights(model):
+            figures = measure(answer, validation, class_names)
+        checkpoint.keep(model, {"loss": values["loss"], **figures})
+        described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
+
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch), TqdmCallback(disable=None, leave=False)]
+    for size, until in (
+        (options.size, options.epochs - options.final_epochs),
+        (options.final_size, options.epochs),
+    ):
+        if (done := checkpoint.epochs_done) < until:
+            first = done * options.steps * options.batch_size
+            data = example_batches(training, shares, size, options.batch_size, options.seed, first)
+            model.fit(
+                data,
+                initial_epoch=done,
+                epochs=until,
+                steps_per_epoch=options.steps,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return checkpoint.curves
+
+
+def _optimizer(options: DetectorOptions) -> keras.optimizers.Optimizer:
+    """AdamW with a warm-up, a cosine's fall (Loshchilov and Hutter 2017), and a running average of the weights."""
+    import keras
+
+    steps = options.epochs * options.steps
+    warm_up = round(steps * WARM_UP_SHARE)
+    rate = keras.optimizers.schedules.CosineDecay(
+        options.learning_rate * LAST_RATE,
+        steps - warm_up,
+        alpha=LAST_RATE,
+        warmup_target=options.learning_rate,
+        warmup_steps=warm_up,
+    )
+    averaged = max(1.0, min(AVERAGE_OVER, steps * MAX_AVERAGED_SHARE))
+    return keras.optimizers.AdamW(
+        rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM, use_ema=True, ema_momentum=1 - 1 / averaged
+    )
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Give a model the running average of its weights for a while."""
+    from keras import ops
+
+    own = [ops.copy(variable.value) for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, own, strict=True):
+            variable.assign(value)
+
+
+def measure(
+    answer: Callable[[np.ndarray], np.ndarray], photos: PhotoStore, class_names: Sequence[str]
+) -> dict[str, float]:
+    """Average precision of faces and the mean over the classes, of all sizes and of the larger ones.
+
+    Args:
+        answer: the detector as a function.
+        photos: whose faces are known.
+        class_names: in the order of the model's outputs.
+    """
+    pairs = [_examine(photos[i], answer, class_names) for i in range(len(photos))]
+    by_class = [(classes, truth) for _, classes, truth in pairs]
+    figures = {}
+    for size in SIZES:
+        suffix = f"_{size}px" if size else ""
+        faces = match_images(((faces, truth) for faces, _, truth in pairs), ignored_labels=["?"], min_size=size)
+        precisions = [
+            match_images(by_class, name, ignored_labels=["", "?"], min_size=size).average_precision
+            for name in class_names
+        ]
+        figures[f"face_ap{suffix}"] = faces.average_precision
+        figures[f"map{suffix}"] = float(np.nanmean(precisions)) if np.isfinite(precisions).any() else float("nan")
+    return figures
+
+
+def _examine(
+    photo: Photo, answer: Callable[[np.ndarray], np.ndarray], class_names: Sequence[str]
+) -> tuple[ScoredBoxes, ScoredBoxes, GroundTruth]:
+    """What is found in a photo, scored as faces and as classes, and what is there."""
+    batch, scale = detector_input(photo.image, VALIDATION_SIZE, INPUT_MULTIPLE, square=True)
+    boxes, scores, probabilities = decode(answer(batch)[0], batch.shape[1:3], MIN_SCORE)
+    boxes, kept = keep_faces(boxes / scale, scores, photo.image.shape[:2], MIN_SCORE)
+    names = np.array([*class_names, "?", ""])  # IGNORED and UNKNOWN_CLASS count from the end
+    found = names[probabilities[kept].argmax(axis=1)] if len(kept) else np.empty(0, str)
+    certainty = probabilities[kept].max(axis=1, initial=0.0)
+    truth = GroundTruth(photo.boxes, names[photo.labels])
+    return (
+        ScoredBoxes(boxes, found, scores[kept]),
+        ScoredBoxes(boxes, found, scores[kept] * certainty),
+        truth,
+    )

@@ -1,0 +1,88 @@
+"""What the frozen part of a network answers to a data set, computed once and kept on disk.
+
+Its answers to an image never change while it is frozen, and computing them is nearly all of the cost of training. On
+disk they need no memory that grows with the data set, and a run that was killed finds them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from mask_detection.training.batches import View, batches
+from mask_detection.utils.files import written_whole
+from mask_detection.utils.tensorflow import compiled
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+STORED = np.float16  # half the disk; the rounding is far below what augmentation changes
+BATCH_SIZE = 16  # images; more take as long and 16 MB each, most of it for the first blocks' answers
+SHUFFLE_BYTES = 64 << 20  # memory for the window in which examples are mixed
+
+
+def write_features(
+    path: Path,
+    frozen: keras.Model,
+    images: Sequence[Path],
+    title: str,
+    view: View | None = None,
+    seed: int = 0,
+) -> None:
+    """Run the frozen part on every image once, and store its answers row by row; a file that is there is kept.
+
+    Args:
+        path: where to.
+        frozen: maps (n, S, S, 3) images to (n, …) features.
+        images: N files.
+        title: of the progress bar.
+        view: a random change to each image.
+        seed: of the views.
+
+    Raises:
+        MaskDetectionError: the disk is full.
+    """
+    if path.exists():
+        return
+    data = batches(images, frozen.input_shape[1], BATCH_SIZE, view, seed)
+    n_batches = -(-len(images) // BATCH_SIZE)
+    answer = compiled(frozen)
+    with written_whole(path) as part, part.open("wb") as file:
+        for batch in tqdm(data, title, n_batches, unit="batch", disable=None, leave=False):
+            file.write(answer(batch).astype(STORED).tobytes())
+
+
+def feature_batches(
+    paths: Sequence[Path], targets: np.ndarray, shape: tuple[int, ...], batch_size: int, seed: int | None = None
+) -> tf.data.Dataset:
+    """Read stored features back as batches.
+
+    Args:
+        paths: files of N rows each, all of the same images in the same order.
+        targets: (N, n_classes) float32, the probabilities that those images should get.
+        shape: of one row.
+        batch_size: rows in a batch.
+        seed: of the order, in which the files follow one another without end; None keeps the order, once.
+
+    Returns:
+        A data set of ((n, *shape) float32 features, (n, n_classes) float32 targets).
+    """
+    import tensorflow as tf
+
+    row_bytes = int(np.prod(shape)) * np.dtype(STORED).itemsize
+    rows = tf.data.FixedLengthRecordDataset([str(path) for path in paths], row_bytes)
+    rows = rows.apply(tf.data.experimental.assert_cardinality(len(paths) * len(targets)))
+    data = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices(targets).repeat(len(paths)))
+    if seed is not None:
+        data = data.shuffle(max(batch_size, min(len(targets), SHUFFLE_BYTES // row_bytes)), seed=seed).repeat()
+
+    def decode(records: tf.Tensor, batch_targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        values = tf.cast(tf.io.decode_raw(records, tf.float16), tf.float32)
+        return tf.reshape(values, (-1, *shape)), batch_targets
+
+    return data.batch(batch_size).map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

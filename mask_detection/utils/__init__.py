@@ -1,0 +1,1 @@
+"""Foundations without knowledge of faces: errors, files, boxes, threads, child processes, downloads."""

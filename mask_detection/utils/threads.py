@@ -1,0 +1,192 @@
+"""Threads that work ahead of the loop that uses their results, and end with it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+import cv2
+
+from mask_detection.models import litert
+
+MAX_THREADS = 4  # more seldom find work: reading and writing, one frame after the other, take as long by then
+MAX_WAITING = 2  # results that are finished before the loop asks for them
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def thread_count(n_items: int | None = None) -> int:
+    """How many threads keep this machine's cores busy with so many items, or with no end of them."""
+    if not litert.is_available():  # then TensorFlow classifies, and keeps them busy by itself
+        return 1
+    return min(os.cpu_count() or 1, MAX_THREADS, n_items or MAX_THREADS)
+
+
+@contextmanager
+def overlapped(
+    make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], n_threads: int
+) -> Iterator[Iterator[Result]]:
+    """Apply a function to items in threads, and give the results in the items' order.
+
+    Each thread takes the next item when it is free: reading item 3 goes on beside computing with 1 and 2 and beside
+    what the caller does with result 0. Whole items side by side keep all cores busier than the threads that OpenCV
+    starts within one operation, which therefore rest meanwhile.
+
+    Args:
+        make_function: called once in each thread, one after the other: networks are not for two threads at once, and
+            need less memory where they were loaded.
+        items: taken by one thread at a time, in order, a few ahead of the results that were used.
+        n_threads: how many threads.
+
+    Yields:
+        An iterator of the results. Where taking an item or the function failed, it raises that error in the item's
+        place, after the results of those before. On leaving the context, what is under way is finished and dropped.
+
+    Raises:
+        Exception: whatever ``make_function`` raises.
+    """
+    opencv_threads = cv2.getNumThreads()
+    crew = _Crew(make_function, items, n_threads)
+    if n_threads > 1:
+        cv2.setNumThreads(1)
+    try:
+        crew.start()
+        yield crew.results()
+    finally:
+        crew.stop()
+        cv2.setNumThreads(opencv_threads)
+
+
+class _Crew(Generic[Item, Result]):
+    """The threads of :func:`overlapped`."""
+
+    def __init__(
+        self, make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], n_threads: int
+    ) -> None:
+        self._make_function = make_function
+        self._items = iter(items)
+        self._making = threading.Lock()
+        self._made: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._turn = threading.Lock()  # to take an item and its place among the results
+        self._room = threading.Semaphore(n_threads + MAX_WAITING)
+        self._results: SimpleQueue[Future[Result]] = SimpleQueue()
+        self._ended = False
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(n_threads)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        for _ in self._threads:
+            if error := self._made.get():
+                raise error
+
+    def stop(self) -> None:
+        self._ended = True
+        self._room.release(len(self._threads))
+        for thread in self._threads:
+            if thread.ident:  # it was started
+                thread.join()
+
+    def results(self) -> Iterator[Result]:
+        while True:
+            try:
+                result = self._results.get().result()
+            except StopIteration:
+                return
+            yield result
+            self._room.release()
+
+    def _work(self) -> None:
+        try:
+            with self._making:
+                function = self._make_function()
+        except BaseException as error:
+            self._made.put(error)
+            return
+        self._made.put(None)
+        while taken := self._take():
+            item, result = taken
+            try:
+                result.set_result(function(item))
+            except BaseException as error:  # Ctrl-C in a test, too: the caller is to meet it
+                result.set_exception(error)
+
+    def _take(self) -> tuple[Item, Future[Result]] | None:
+        """The next item and where its result belongs; None when there are no more."""
+        with self._turn:
+            self._room.acquire()
+            if self._ended:
+                return None
+            result: Future[Result] = Future()
+            self._results.put(result)
+            try:
+                return next(self._items), result
+            except BaseException as error:  # StopIteration, too: it ends the results
+                self._ended = True
+                result.set_exception(error)
+                return None
+
+
+@contextmanager
+def newest(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
+    """Take items in a thread of its own as they come, and give the newest: those that nobody asked for are dropped.
+
+    So frames of a camera are never older than the last one, however long each is worked on.
+
+    Yields:
+        An iterator of items, which waits where there is none since the last. An error of ``items`` is raised after
+        the last item. On leaving the context, the item that is being waited for is the last to be taken.
+    """
+    keeper = _Keeper(items)
+    thread = threading.Thread(target=keeper.take_all, daemon=True)
+    thread.start()
+    try:
+        yield keeper
+    finally:
+        keeper.stop()
+        thread.join()
+
+
+class _Keeper(Iterator[Item]):
+    """The newest item of :func:`newest`."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self._newest: deque[Item] = deque(maxlen=1)
+        self._end: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def __next__(self) -> Item:
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._end)
+            if self._newest:
+                return self._newest.popleft()
+            raise self._end or StopIteration
+
+    def take_all(self) -> None:
+        end: BaseException = StopIteration()
+        try:
+            for item in self._items:
+                with self._changed:
+                    if self._end:
+                        return
+                    self._newest.append(item)
+                    self._changed.notify()
+        except BaseException as error:
+            end = error
+        self._finish(end)
+
+    def stop(self) -> None:
+        self._finish(StopIteration())
+
+    def _finish(self, end: BaseException) -> None:
+        with self._changed:
+            self._end = self._end or end
+            self._changed.notify_all()

@@ -1,0 +1,555 @@
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mask_detection.commands.prepare import main
+from mask_detection.data import cleaning
+from mask_detection.data.folds import FOLDS, fold_of
+from tests.helpers.paths import ROOT
+
+STREET = ROOT.parent / "shared" / "street"
+EXIF_ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two classes of two images each, all different."""
+    folder = tmp_path / "raw"
+    for seed, name in enumerate(("with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg")):
+        save(folder / name, seed=seed)
+    return folder
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "clean"
+
+
+def picture(width: int = 40, height: int = 30, seed: int = 99) -> Image.Image:
+    """Smooth and in colour, so that JPEG keeps it and turning it shows."""
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def save(path: Path, width: int = 40, height: int = 30, seed: int = 99, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(width, height, seed).save(path, **options)
+    return path
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def made(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".csv")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "left_out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def left_out(folder: Path) -> dict[str, tuple[str, str]]:
+    return {row["path"]: (row["reason"], row["copy_of"]) for row in rows(folder)}
+
+
+def hashes(folder: Path) -> dict[Path, tuple[str, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        assert image.format == "JPEG"
+        return image.size
+
+
+def one_error_line(capsys) -> str:
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+# Images
+
+
+def test_class_folders_become_the_same_folders_of_jpeg_files(source, destination, capsys):
+    before = hashes(source)
+
+    assert run(source, destination) == 0
+    assert made(destination) == ["with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
+    assert left_out(destination) == {}
+    assert hashes(source) == before
+    report = capsys.readouterr()
+    assert report.out.splitlines() == [
+        f"{destination / 'with_mask'}: 2 images",
+        f"{destination / 'without_mask'}: 2 images",
+        f"left out: nothing; see {destination / 'left_out.csv'}",
+    ]
+    assert report.err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("alpha.png", "RGBA", {}),
+        ("grey.png", "L", {}),
+        ("cmyk.jpg", "CMYK", {}),
+        ("animation.gif", "L", {}),
+        ("scan.tiff", "RGB", {"compression": "tiff_lzw"}),
+        ("photo.dat", "RGB", {"format": "WEBP"}),
+        ("no_suffix", "RGB", {"format": "PNG"}),
+        ("wrong_suffix.png", "RGB", {"format": "BMP"}),
+    ],
+)
+def test_every_format_becomes_a_colour_jpeg(source, destination, name, mode, options):
+    path = source / "with_mask" / name
+    picture().convert(mode).save(path, **options)
+
+    assert run(source, destination) == 0
+    image = cv2.imread(str(destination / "with_mask" / f"{path.stem}.jpg"))
+    expected = np.asarray(picture().convert(mode).convert("RGB"))[..., ::-1].astype(int)
+    assert image.shape == (30, 40, 3)
+    assert np.abs(image - expected).mean() < 8
+
+
+def test_16_bit_images_keep_their_brightness(source, destination):
+    cv2.imwrite(str(source / "with_mask" / "deep.tiff"), np.full((30, 40), 0x8000, np.uint16))
+
+    assert run(source, destination) == 0
+    image = cv2.imread(str(destination / "with_mask" / "deep.jpg"))
+    np.testing.assert_allclose(image, 0x80, atol=2)
+
+
+def test_images_are_turned_upright(source, destination):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    save(source / "with_mask" / "turned.jpg", 40, 30, exif=exif)
+
+    assert run(source, destination) == 0
+    upright = destination / "with_mask" / "turned.jpg"
+    assert size_of(upright) == (30, 40)
+    with Image.open(upright) as image:
+        assert image.getexif().get(EXIF_ORIENTATION, 1) == 1
+        expected = np.asarray(picture().transpose(Image.Transpose.ROTATE_270)).astype(int)
+        assert np.abs(np.asarray(image) - expected).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((100, 60), (33, 20)), ((60, 100), (20, 33)), ((20, 20), (20, 20)), ((15, 90), (15, 90))],
+)
+def test_large_images_are_scaled_down_in_shape_and_small_ones_kept(source, destination, before, after):
+    save(source / "with_mask" / "sized.png", *before)
+
+    assert run(source, destination, "--size", 20) == 0
+    assert size_of(destination / "with_mask" / "sized.jpg") == after
+
+
+def test_an_image_too_long_for_jpeg_is_scaled_down(source, destination):
+    save(source / "with_mask" / "long.png", 70_000, 2)
+
+    assert run(source, destination) == 0
+    assert size_of(destination / "with_mask" / "long.jpg") == (65_500, 2)
+
+
+def test_faulty_files_are_named_and_left_out(source, destination, capsys):
+    whole = save(source / "whole.png", 200, 200).read_bytes()
+    write(source / "with_mask" / "empty.jpg", b"")
+    write(source / "without_mask" / "empty.jpg", b"")
+    write(source / "with_mask" / "text.jpg", "<html>404</html>")
+    write(source / "with_mask" / "cut.png", whole[: len(whole) // 2])
+
+    assert run(source, destination) == 1
+    assert len(made(destination)) == 5
+    listed = left_out(destination)
+    assert set(listed) == {"with_mask/empty.jpg", "without_mask/empty.jpg", "with_mask/text.jpg", "with_mask/cut.png"}
+    assert listed["with_mask/empty.jpg"][0].startswith("is empty (0 bytes)")
+    assert listed["with_mask/text.jpg"][0].startswith("is not an image")
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 4
+    assert any(f"{source / 'with_mask' / 'text.jpg'}: is not an image" in line for line in errors)
+
+
+def test_other_files_are_listed_and_hidden_ones_ignored(source, destination):
+    write(source / "README.md", "about")
+    write(source / "with_mask" / ".DS_Store", b"\0\0\0\1")
+    write(source / ".cache" / "thumbnail.jpg", b"junk")
+
+    assert run(source, destination) == 0
+    assert left_out(destination) == {"README.md": ("is not an image", "")}
+
+
+def test_of_copies_the_first_is_kept(source, destination):
+    data = (source / "with_mask" / "1.jpg").read_bytes()
+    write(source / "with_mask" / "0.jpg", data)
+    write(source / "with_mask" / "copy of 1.png", data)
+
+    assert run(source, destination) == 0
+    assert made(destination) == ["with_mask/0.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
+    assert left_out(destination) == {
+        "with_mask/1.jpg": ("is a copy", "with_mask/0.jpg"),
+        "with_mask/copy of 1.png": ("is a copy", "with_mask/0.jpg"),
+    }
+
+
+def test_copies_in_two_classes_are_all_left_out_with_a_warning(source, destination, capsys):
+    write(source / "without_mask" / "1.jpg", (source / "with_mask" / "1.jpg").read_bytes())
+
+    assert run(source, destination) == 0
+    assert made(destination) == ["with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
+    assert left_out(destination) == {
+        "with_mask/1.jpg": ("has a copy in another class", "without_mask/1.jpg"),
+        "without_mask/1.jpg": ("has a copy in another class", "with_mask/1.jpg"),
+    }
+    assert capsys.readouterr().err.count("warning: ") == 2
+
+
+def test_a_class_in_two_splits_is_one_class(tmp_path, destination):
+    original = save(tmp_path / "raw" / "Test" / "with_mask" / "1.png")
+    write(tmp_path / "raw" / "Train" / "with_mask" / "7.png", original.read_bytes())
+    save(tmp_path / "raw" / "Train" / "with_mask" / "8.png", seed=1)
+
+    assert run(tmp_path / "raw", destination) == 0
+    assert made(destination) == ["Test/with_mask/1.jpg", "Train/with_mask/8.jpg"]
+    assert left_out(destination) == {"Train/with_mask/7.png": ("is a copy", "Test/with_mask/1.png")}
+
+
+def test_names_that_would_be_the_same_get_numbers(tmp_path, destination):
+    names = ("a.jpg", "a.png", "A.webp", "a_2.jpg", "a.part.jpg")
+    for seed, name in enumerate(names):
+        save(tmp_path / "raw" / name, 40 + seed, seed=seed)
+
+    assert run(tmp_path / "raw", destination) == 0
+    assert len({name.lower() for name in made(destination)}) == len(names)
+    assert {size_of(destination / name)[0] for name in made(destination)} == {40, 41, 42, 43, 44}
+    assert left_out(destination) == {}
+
+
+def test_overlong_names_are_shortened(source, destination):
+    save(source / "with_mask" / f"{'x' * 250}.jpg")
+
+    assert run(source, destination) == 0
+    assert f"with_mask/{'x' * 200}.jpg" in made(destination)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_names_that_are_not_utf8_become_so(source, destination):
+    path = os.fsencode(source / "with_mask") + b"/caf\xe9\n.jpg"
+    Path(os.fsdecode(path)).write_bytes(b"no image")
+    save(Path(os.fsdecode(path.replace(b"\n", b""))))
+
+    assert run(source, destination) == 1
+    assert "with_mask/caf.jpg" in made(destination)
+    assert os.fsdecode(b"with_mask/caf\xe9\n.jpg") in left_out(destination)
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(source, destination):
+    try:
+        (source / "with_mask" / "back").symlink_to(source, target_is_directory=True)
+        (source / "with_mask" / "dead.jpg").symlink_to(source / "gone.jpg")
+    except OSError:
+        pytest.skip("this system allows no links")
+
+    assert run(source, destination) == 1
+    assert len(made(destination)) == 4
+    assert list(left_out(destination)) == ["with_mask/dead.jpg"]
+
+
+# Running again, and refusals
+
+
+def test_the_same_command_again_gives_the_same(source, destination, capsys):
+    write(source / "with_mask" / "copy.jpg", (source / "with_mask" / "1.jpg").read_bytes())
+    run(source, destination)
+    first = {path: entry[0] for path, entry in hashes(destination).items()}
+    capsys.readouterr()
+
+    assert run(source, destination) == 0
+    assert {path: entry[0] for path, entry in hashes(destination).items()} == first
+    assert capsys.readouterr().err == ""
+
+
+def test_after_a_kill_the_same_command_goes_on(source, destination):
+    write(destination / "left_out.part.csv", "path,reason,copy_of\r\n")
+    write(destination / "with_mask" / "1.part.jpg", b"\xff\xd8 half")
+
+    assert run(source, destination) == 0
+    assert made(destination) == ["with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
+    assert not (destination / "left_out.part.csv").exists()
+
+
+def test_what_the_source_no_longer_has_is_pointed_out_and_kept(source, destination, capsys):
+    run(source, destination)
+    (source / "with_mask" / "1.jpg").unlink()
+    capsys.readouterr()
+
+    assert run(source, destination) == 0
+    assert (destination / "with_mask" / "1.jpg").exists()
+    assert f"{destination / 'with_mask' / '1.jpg'}: not of this run, 1 such files" in one_error_line(capsys)
+
+
+def test_an_interrupted_run_leaves_whole_files_and_a_list(source, destination, monkeypatch, capsys):
+    write(source / "with_mask" / "0.jpg", b"no image")
+
+    def interrupted(entry):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cleaning, "_tell", interrupted)
+
+    assert run(source, destination) == 130
+    assert list(left_out(destination)) == ["with_mask/0.jpg"]
+    assert all(size_of(destination / name) == (40, 30) for name in made(destination))
+    assert one_error_line(capsys) == "interrupted"
+    monkeypatch.undo()
+    assert run(source, destination) == 1
+
+
+def test_a_full_disk_is_one_line(source, destination, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+    assert run(source, destination) == 2
+    assert "cannot be written (No space left on device)" in one_error_line(capsys)
+    assert made(destination) == []
+
+
+@pytest.mark.parametrize("place", [".", "clean", "..", "with_mask"])
+def test_overlapping_folders_are_refused(source, capsys, place):
+    before = hashes(source)
+
+    assert run(source, source / place) == 2
+    assert "overlaps" in one_error_line(capsys)
+    assert hashes(source) == before
+    assert not (source / "clean").exists()
+
+
+def test_a_folder_with_other_files_is_refused(source, destination, capsys):
+    write(destination / "thesis.txt", "years of work")
+
+    assert run(source, destination) == 2
+    assert "is not empty and not of an earlier run" in one_error_line(capsys)
+    assert made(destination) == ["thesis.txt"]
+
+
+def test_a_file_as_destination_is_refused(source, tmp_path, capsys):
+    assert run(source, write(tmp_path / "file", "x")) == 2
+    assert "cannot be made a folder" in one_error_line(capsys)
+
+
+def test_an_unwritable_destination_is_refused(source, destination, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere, so no chmod
+
+    assert run(source, destination) == 2
+    assert "denies writing" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such folder"), ("", "holds no images")])
+def test_a_source_without_images_is_refused(tmp_path, destination, capsys, content, message):
+    if content is not None:
+        write(tmp_path / "raw" / "notes.txt", content)
+
+    assert run(tmp_path / "raw", destination) == 2
+    assert message in one_error_line(capsys)
+
+
+def test_status_2_when_nothing_could_be_read(tmp_path, destination):
+    write(tmp_path / "raw" / "with_mask" / "1.jpg", b"junk")
+
+    assert run(tmp_path / "raw", destination) == 2
+    assert list(left_out(destination)) == ["with_mask/1.jpg"]
+
+
+# Faces out of photos
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """Two VOC photos of 200 x 100: one with two faces, one with a small face."""
+    folder = tmp_path / "street"
+    save(folder / "images" / "group.jpg", 200, 100, seed=1)
+    save(folder / "images" / "far.png", 200, 100, seed=2)
+    faces = ("with_mask", 20, 10, 60, 70), ("without_mask", 100, 0, 200, 100)
+    write(folder / "annotations" / "group.xml", voc(*faces))
+    write(folder / "annotations" / "far.xml", voc(("with_mask", 0, 0, 11, 30), ("with_mask", 20, 20, 32, 40)))
+    return folder
+
+
+def voc(*faces: tuple[str, int, int, int, int]) -> str:
+    tags = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
+        f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for name, x1, y1, x2, y2 in faces
+    )
+    return f"<annotation><size><width>200</width><height>100</height></size>{tags}</annotation>"
+
+
+def test_faces_become_class_folders(street, destination):
+    before = hashes(street)
+
+    assert run(street, destination, "--crops", "--margin", 0) == 0
+    assert made(destination) == ["with_mask/far_2.jpg", "with_mask/group_1.jpg", "without_mask/group_2.jpg"]
+    assert size_of(destination / "with_mask" / "group_1.jpg") == (60, 60)  # the square around 40 x 60
+    crop = cv2.imread(str(destination / "with_mask" / "group_1.jpg"))
+    photo = cv2.imread(str(street / "images" / "group.jpg"))
+    assert np.abs(crop - photo[10:70, 10:70].astype(int)).mean() < 4
+    assert left_out(destination) == {"images/far.png": ("face 1, with_mask, has only 11 x 30 pixels", "")}
+    assert hashes(street) == before
+
+
+@pytest.mark.parametrize("where", ["images", "."])
+def test_the_source_may_be_the_photos_or_the_folder_above(street, destination, where):
+    assert run(street / where, destination, "--crops") == 0
+    assert len(made(destination)) == 3
+
+
+def test_size_margin_and_min_size(street, destination):
+    assert run(street, destination, "--crops", "--size", 50, "--margin", 0.5, "--min-size", 10) == 0
+    sizes = {name: size_of(destination / name) for name in made(destination)}
+    assert sizes == {
+        "with_mask/far_1.jpg": (36, 45),  # cut off at the photo's left and upper edge
+        "with_mask/far_2.jpg": (40, 40),
+        "with_mask/group_1.jpg": (50, 50),  # 100 x 100 scaled down
+        "without_mask/group_2.jpg": (75, 50),  # 150 x 100
+    }
+
+
+def test_yolo_labels_of_nested_folders(tmp_path, destination):
+    for seed, name in enumerate(("train/1", "val/1")):
+        save(tmp_path / "set" / "images" / f"{name}.jpg", 200, 100, seed=seed)
+        write(tmp_path / "set" / "labels" / f"{name}.txt", f"{seed} 0.5 0.5 0.2 0.4\n")
+    write(tmp_path / "set" / "data.yaml", "names: [with_mask, without_mask]\n")
+
+    assert run(tmp_path / "set", destination, "--crops", "--margin", 0) == 0
+    assert made(destination) == ["with_mask/train_1_1.jpg", "without_mask/val_1_1.jpg"]
+    assert size_of(destination / "with_mask" / "train_1_1.jpg") == (40, 40)
+
+
+def test_annotations_may_lie_with_the_photos_or_be_named(street, tmp_path, destination):
+    for file in (street / "annotations").iterdir():
+        file.rename(street / "images" / file.name)
+    (street / "annotations").rmdir()
+
+    assert run(street / "images", destination, "--crops") == 0
+    assert len(made(destination)) == 3
+    assert run(street, tmp_path / "again", "--crops", "--annotations", street / "images") == 0
+    assert len(made(tmp_path / "again")) == 3
+
+
+def test_boxes_belong_to_the_photo_turned_upright(street, destination):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    save(street / "images" / "turned.jpg", 100, 200, seed=3, exif=exif)
+    write(street / "annotations" / "turned.xml", voc(("with_mask", 120, 0, 200, 60)))
+
+    assert run(street, destination, "--crops", "--margin", 0) == 0
+    crop = cv2.imread(str(destination / "with_mask" / "turned_1.jpg"))
+    upright = np.asarray(picture(100, 200, seed=3).transpose(Image.Transpose.ROTATE_270))[..., ::-1]
+    assert np.abs(crop - upright[0:70, 120:200].astype(int)).mean() < 8
+
+
+def test_photos_without_boxes_and_faulty_ones_are_listed(street, destination):
+    for seed, name in enumerate(("no_file", "no_face", "broken", "outside")):
+        save(street / "images" / f"{name}.jpg", 200, 100, seed=10 + seed)
+    write(street / "annotations" / "no_face.xml", voc())
+    write(street / "annotations" / "broken.xml", "<annotation>")
+    write(street / "annotations" / "outside.xml", voc(("with_mask", 150, 0, 300, 50)))
+
+    assert run(street, destination, "--crops") == 1
+    assert len(made(destination)) == 3
+    reasons = {path: reason for path, (reason, _) in left_out(destination).items()}
+    assert reasons["images/no_file.jpg"] == "has no annotation file"
+    assert reasons["images/no_face.jpg"] == "has no marked face"
+    assert "is broken XML" in reasons["images/broken.jpg"]
+    assert "is not inside the photo" in reasons["images/outside.jpg"]
+
+
+@pytest.mark.parametrize("label", ["../evil", "a/b", "..", ".hidden", "c:evil", "a\\b"])
+def test_class_names_cannot_lead_elsewhere(street, destination, label):
+    write(street / "annotations" / "group.xml", voc((label, 20, 10, 60, 70)))
+
+    assert run(street, destination, "--crops") == 1
+    assert made(destination.parent / "clean") == ["with_mask/far_2.jpg"]
+    assert "cannot be a class folder's name" in left_out(destination)["images/group.jpg"][0]
+
+
+def test_copied_photos_are_cut_up_once(street, destination):
+    for folder, suffix in (("images", "jpg"), ("annotations", "xml")):
+        write(street / folder / f"group again.{suffix}", (street / folder / f"group.{suffix}").read_bytes())
+
+    assert run(street, destination, "--crops") == 0
+    assert len(made(destination)) == 3
+    assert left_out(destination)["images/group.jpg"] == ("is a copy", "images/group again.jpg")
+
+
+def test_a_fold_can_be_left_out_with_all_its_copies(street, destination):
+    folds = {name: FOLDS[fold_of(name)] for name in ("group.jpg", "far.png")}
+    twin = next(name for i in range(99) if FOLDS[fold_of(name := f"{i}.jpg")] != folds["group.jpg"])
+    write(street / "images" / twin, (street / "images" / "group.jpg").read_bytes())
+    write(street / "annotations" / f"{Path(twin).stem}.xml", voc(("with_mask", 20, 10, 60, 70)))
+    assert folds["far.png"] != folds["group.jpg"]
+
+    assert run(street, destination, "--crops", "--leave-out-fold", folds["group.jpg"]) == 0
+    assert made(destination) == ["with_mask/far_2.jpg"]
+    reason = f"is in fold {folds['group.jpg']}"
+    listed = left_out(destination)
+    assert listed["images/group.jpg"][0] == listed[f"images/{twin}"][0] == reason
+
+
+def test_photos_that_pair_with_nothing_are_an_error(source, destination, capsys):
+    assert run(source, destination, "--crops") == 2
+    assert "--annotations" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "option", [("--margin", "0"), ("--min-size", "9"), ("--annotations", "."), ("--leave-out-fold", "A")]
+)
+def test_options_of_crops_need_crops(source, destination, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        run(source, destination, *option)
+    assert stopped.value.code == 2
+    assert f"{option[0]} has a meaning only with --crops" in capsys.readouterr().err
+
+
+def test_help_teaches_and_loads_nothing_heavy():
+    code = (
+        "import sys, mask_detection.commands.prepare as p\n"
+        "try: p.main(['--help'])\n"
+        "except SystemExit: sys.exit('cv2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "left_out.csv" in done.stdout
+
+
+@pytest.mark.skipif(not STREET.is_dir(), reason="no street photos in ../shared")
+def test_real_street_photos(tmp_path, destination):
+    (tmp_path / "images").mkdir()
+    for photo in sorted((STREET / "images").iterdir())[:12]:
+        (tmp_path / "images" / photo.name).symlink_to(photo)
+
+    assert run(tmp_path / "images", destination, "--crops", "--annotations", STREET / "annotations") == 0
+    names = made(destination)
+    texts = [(STREET / "annotations" / f"{photo.stem}.xml").read_text() for photo in (tmp_path / "images").iterdir()]
+    assert len(names) + len(rows(destination)) == sum(text.count("<object>") for text in texts)
+    assert len(names) >= 12
+    assert all(12 <= min(size_of(destination / name)) <= 224 for name in names)

@@ -1,0 +1,57 @@
+"""Speed costs no accuracy: the scripts answer as the plain path does, Keras' predict on one photo after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import detect_mask_image
+from mask_detection.io.images import read_image
+from mask_detection.models.faces import load_face_detector
+from mask_detection.models.preprocessing import classifier_input, crop_faces
+from tests.helpers.paths import EXAMPLES
+
+TOLERANCE = 0.01  # of a probability; the twin's large weights are rounded to float16
+
+
+@pytest.fixture(scope="module")
+def predict(shipped_model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Keras' own way to run the shipped model."""
+    from mask_detection.models.keras_file import load_keras_model
+
+    model, _ = load_keras_model(shipped_model)
+    return lambda batch: model.predict(batch, verbose=0)
+
+
+def check(photos: Sequence[Path], kind: str, folder: Path, predict: Callable, answers: Path) -> None:
+    """Compare box by box, probability by probability."""
+    arguments = ["--image", *photos, "--detector", kind, "--face", folder, "--json", answers, "--no-display"]
+    assert detect_mask_image.main([str(argument) for argument in arguments]) == 0
+    detector = load_face_detector(kind, folder)
+    n_faces = 0
+    for photo, line in zip(photos, answers.read_text().splitlines(), strict=True):
+        frame = read_image(photo)
+        boxes, _ = detector.detect(frame)
+        faces = json.loads(line)["faces"]
+        assert [face["box"] for face in faces] == boxes.tolist()
+        if faces:
+            probabilities = predict(classifier_input(crop_faces(frame, boxes), 224))
+            told = [["with_mask", "without_mask"].index(face["label"]) for face in faces]
+            expected = probabilities[range(len(faces)), told]
+            assert [face["probability"] for face in faces] == pytest.approx(expected.tolist(), abs=TOLERANCE)
+        n_faces += len(faces)
+    assert n_faces
+
+
+def test_examples(predict, tmp_path):
+    check(sorted(EXAMPLES.glob("*.jpg")), "haar", tmp_path, predict, tmp_path / "answers.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["caffe", "yunet"])
+def test_street_photos(shared, predict, tmp_path, kind):
+    photos = sorted((shared / "street" / "images").iterdir())[::100]
+    check(photos, kind, shared / "face_detector", predict, tmp_path / "answers.jsonl")

@@ -1,0 +1,410 @@
+"""Sources that don't behave: cameras and streams that stall, stop, come back or change, and folders of frames."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from mask_detection.commands import cli
+from mask_detection.io import capture
+from mask_detection.io.sources import Frame, open_source, without_password
+from mask_detection.utils import sandbox
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.sandbox import Answer
+from tests.conftest import FRAME_COUNT
+from tests.helpers.videos import GONE, Act, facts_of, lines_of, streaming
+
+N_SHOWN = 15  # pictures that a stream shows before something happens to it
+
+
+def shown(first_level: int = 0, size: tuple[int, int] = (160, 120)) -> list[np.ndarray]:
+    """Grey pictures, each 5 levels lighter than the one before; size is width, height in pixels."""
+    width, height = size
+    return [np.full((height, width, 3), first_level + 5 * i, np.uint8) for i in range(N_SHOWN)]
+
+
+def levels(frames: list[Frame]) -> list[int]:
+    """Which of the pictures above they are; JPEG changes levels a little."""
+    return [round(float(frame.image.mean()) / 5) for frame in frames]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no frame be dropped: these sources give all of theirs at once, as no camera does."""
+    monkeypatch.setattr("mask_detection.inference.video.newest", lambda frames: nullcontext(iter(frames)))
+
+
+# --- streams ---
+
+
+@pytest.mark.parametrize(
+    "acts",
+    [
+        [Act(shown()), Act(shown(100))],
+        [Act(shown()), GONE, GONE, GONE, Act(shown(100))],
+        [Act(shown(), stalls=True), Act(shown(100))],
+        [Act(shown()), Act([]), Act(shown(100))],
+    ],
+    ids=["cut", "gone for a while", "stalled", "back without pictures"],
+)
+def test_a_stream_that_drops_is_opened_again(acts, monkeypatch, caplog):
+    monkeypatch.setattr(capture, "READ_TIMEOUT_S", 0.5)
+    with streaming(*acts) as server, open_source(server.address) as source:
+        frames = list(islice(source, 2 * N_SHOWN))
+
+    assert source.is_live
+    assert levels(frames) == [*range(N_SHOWN), *range(20, 20 + N_SHOWN)]
+    assert [frame.index for frame in frames] == list(range(2 * N_SHOWN))
+    before, after = frames[:N_SHOWN], frames[N_SHOWN:]
+    assert all("gap_s" not in frame.moment() for frame in before)
+    (gap_s,) = {frame.moment()["gap_s"] for frame in after}
+    assert gap_s == pytest.approx(after[0].time_s - before[-1].time_s, abs=0.2)
+    dropped, back = (record.message for record in caplog.records)
+    assert dropped == f"{server.address}: gives no more frames; trying again for 30 s"
+    assert back.startswith(f"{server.address}: is back after ")
+
+
+def test_gaps_add_up():
+    with streaming(Act(shown()), Act(shown()), Act(shown())) as server, open_source(server.address) as source:
+        frames = list(islice(source, 3 * N_SHOWN))
+    first, second, third = (frames[i].gap_s for i in (0, N_SHOWN, 2 * N_SHOWN))
+    assert 0 == first < second < third
+
+
+def test_a_stream_that_is_gone_for_good_is_said_and_what_came_is_kept(detect, tmp_path, errors):
+    output, log = tmp_path / "annotated.mkv", tmp_path / "seen.jsonl"
+    with streaming(Act(shown())) as server:
+        status = detect(server.address, "--output", output, "--log", log, "--timeout", 2)
+    assert status == cli.EXIT_SOME_FAILED
+    (error,) = errors()
+    assert f"{server.address}: stopped giving frames after {N_SHOWN} and did not come back within 2 s" in error
+    assert facts_of(output).n_frames == len(lines_of(log)) == N_SHOWN
+
+
+def test_a_server_without_the_stream_is_said(detect, tmp_path, errors):
+    with streaming() as server:
+        assert detect(server.address, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    assert errors() == [f"error: {server.address}: does not open; check the address and that the stream runs"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_passwords_stay_out_of_messages(detect, tmp_path, errors):
+    assert detect("rtsp://admin:secret@127.0.0.1:9/1", "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith("error: rtsp://admin:…@127.0.0.1:9/1: does not open; ")
+
+
+def test_a_stream_that_comes_back_in_another_size_keeps_the_videos(detect, tmp_path):
+    output = tmp_path / "annotated.avi"
+    bright, tall = shown(100), shown(100, size=(60, 120))
+    with streaming(Act(bright), Act(tall)) as server:
+        assert detect(server.address, "--output", output, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
+    assert (facts_of(output).n_frames, facts_of(output).size) == (2 * N_SHOWN, (160, 120))
+    last = list(frames_in(output))[-1]
+    assert last[:, :45].max() < 20  # a black bar
+    assert last[:, 55:105].min() > 100
+    assert last[:, 115:].max() < 20
+
+
+def frames_in(path: Path) -> Iterator[np.ndarray]:
+    with open_source(str(path)) as source:
+        yield from (frame.image for frame in source)
+
+
+def test_the_log_tells_the_gap_and_the_time_of_day(detect, tmp_path):
+    log = tmp_path / "seen.jsonl"
+    with streaming(Act(shown()), Act(shown())) as server:
+        assert detect(server.address, "--log", log, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
+    lines = lines_of(log)
+    assert all("time" in line for line in lines)
+    assert ["gap_s" in line for line in lines] == [False] * N_SHOWN + [True] * N_SHOWN
+
+
+def test_a_csv_log_tells_the_gap(detect, tmp_path, small_portrait):
+    log = tmp_path / "seen.csv"
+    portraits = Act([small_portrait] * N_SHOWN)
+    with streaming(portraits, portraits) as server:
+        assert detect(server.address, "--log", log, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
+    rows = log.read_text("utf-8").splitlines()
+    columns = rows[0].split(",")
+    gaps = [row.split(",")[columns.index("gap_s")] for row in rows[1:]]
+    assert gaps[0] == ""
+    assert float(gaps[-1]) > 0
+
+
+def test_a_video_file_on_a_server_has_an_end(video):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=video.parent)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        with open_source(f"http://127.0.0.1:{server.server_port}/{video.name}") as source:
+            assert not source.is_live
+            assert source.frame_count == len(list(source)) == FRAME_COUNT
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("address", "safe"),
+    [
+        ("rtsp://admin:secret@camera.local/1", "rtsp://admin:…@camera.local/1"),
+        ("rtsp://admin:p:s@s@camera.local/1", "rtsp://admin:…@camera.local/1"),
+        ("rtsp://camera.local:554/user@1", "rtsp://camera.local:554/user@1"),
+        ("http://admin@camera.local/", "http://admin@camera.local/"),
+    ],
+)
+def test_passwords_are_not_shown(address, safe):
+    assert without_password(address) == safe
+
+
+# --- cameras ---
+
+
+class Camera:
+    """Stands in for ``cv2.VideoCapture``: a camera that doesn't know its frame rate.
+
+    Attributes:
+        shots: what each reading gives, True for a picture; the last goes on for ever.
+        n_opened: how often it was opened.
+    """
+
+    shots: list[bool]
+    frame_rate = 0.0
+    n_opened = 0
+
+    def __init__(self) -> None:
+        type(self).n_opened += 1
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def get(self, key: int) -> float:
+        return self.frame_rate if key == cv2.CAP_PROP_FPS else 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        arrived = self.shots.pop(0) if len(self.shots) > 1 else self.shots[0]
+        return arrived, np.full((120, 160, 3), 80, np.uint8) if arrived else None
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[bool]], type[Camera]]:
+    """A function that plugs in a camera as number 0."""
+    true_capture = cv2.VideoCapture
+
+    def plug_in(shots: list[bool]) -> type[Camera]:
+        kind = type("PluggedIn", (Camera,), {"shots": shots})
+
+        def opened(source: int | str, *parameters: object) -> Camera | cv2.VideoCapture:
+            return kind() if source in (0, "/dev/video0") else true_capture(source, *parameters)
+
+        monkeypatch.setattr(cv2, "VideoCapture", opened)
+        return kind
+
+    return plug_in
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made, in seconds of a clock that only they move."""
+    made: list[float] = []
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            made.append(timeout or 0.0)
+            return self.is_set()
+
+    monkeypatch.setattr(capture, "threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
+    monkeypatch.setattr(capture, "time", SimpleNamespace(monotonic=lambda: math.fsum(made)))
+    monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.1)
+    return made
+
+
+def test_a_camera_is_logged_with_the_time_of_day(detect, camera, tmp_path):
+    camera([True])
+    log = tmp_path / "seen.jsonl"
+    assert detect(0, "--log", log, "--max-frames", 5) == cli.EXIT_DONE
+    lines = lines_of(log)
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert all(time.utcoffset() == timedelta(0) for time in times)
+    assert times == sorted(times)
+    seconds = [line["time_s"] for line in lines]
+    assert seconds == sorted(seconds)
+    assert seconds[0] >= 0
+
+
+def test_a_camera_may_need_a_moment(camera, pauses):
+    plugged_in = camera([False, False, False, True])
+    with open_source("/dev/video0") as source:
+        frame = next(iter(source))
+    assert pauses == pytest.approx([0.1, 0.2, 0.4])
+    assert plugged_in.n_opened == 1
+    assert frame.gap_s == 0  # it had not begun
+
+
+def test_a_camera_that_is_plugged_in_again_goes_on(camera, pauses):
+    plugged_in = camera([True] * 3 + [False] * 5 + [True])
+    with open_source("0") as source:
+        frames = list(islice(source, 6))
+    assert [frame.gap_s for frame in frames] == pytest.approx([0, 0, 0, 3.1, 3.1, 3.1])
+    assert plugged_in.n_opened == 2
+
+
+def test_a_picture_that_comes_after_the_time_out_is_none(camera, pauses):
+    """FFmpeg's decoder gives some away after the stream has stalled; waiting for each of them would take minutes."""
+
+    def read(self: Camera) -> tuple[bool, np.ndarray | None]:
+        pauses.append(next(seconds))
+        return Camera.read(self)
+
+    seconds = iter([0.0, 0.0, 6.0, 0.0, 0.0])
+    camera([True]).read = read
+    with open_source("0") as source:
+        frames = list(islice(source, 4))
+    assert [frame.gap_s for frame in frames] == pytest.approx([0, 0, 6.1, 6.1])
+
+
+def test_pauses_grow_and_end_in_time(camera, pauses):
+    camera([True, False])
+    with open_source("0", timeout_s=20.0) as source, pytest.raises(MaskDetectionError, match="within 20 s"):
+        list(source)
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 3.7])
+
+
+def test_a_camera_that_is_unplugged_is_said(detect, camera, pauses, tmp_path, errors):
+    camera([True] * 5 + [False])
+    output = tmp_path / "annotated.avi"
+    assert detect(0, "--output", output, "--timeout", 7) == cli.EXIT_SOME_FAILED
+    assert errors() == [
+        "error: camera 0: stopped giving frames after 5 and did not come back within 7 s; check its connection"
+    ]
+    assert facts_of(output).n_frames == 5
+
+
+def test_a_camera_that_gives_nothing_leaves_the_old_output_alone(detect, camera, pauses, tmp_path, errors):
+    camera([False])
+    output = tmp_path / "annotated.avi"
+    output.write_bytes(b"an older video")
+    assert detect(0, "--output", output) == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert "camera 0: gives no frame within 30 s" in error
+    assert output.read_bytes() == b"an older video"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (["0 640 480", "1", "2 1280 720"], "these do: 0 (640 x 480), 2 (1280 x 720); "),
+        (["1"], "nor does another; "),
+        ([], "nor does another; "),
+    ],
+)
+def test_a_camera_that_does_not_open_is_told_with_those_that_do(detect, monkeypatch, tmp_path, found, told, errors):
+    monkeypatch.setattr(sandbox, "run_probe", lambda *_: Answer(found))
+    assert detect(83, "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith(f"error: camera 83: does not open; {told}")
+
+
+def test_a_machine_without_cameras_says_so_in_one_line(detect, tmp_path, errors):
+    """With the true search."""
+    assert detect("/dev/video83", "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith("error: camera /dev/video83: does not open; ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_closing_ends_a_reader_in_another_thread(camera, monkeypatch):
+    monkeypatch.setattr(capture, "FIRST_PAUSE_S", 3600.0)
+    camera([True, False])
+    source = open_source("0", timeout_s=math.inf)
+    frames: list[Frame] = []
+    reader = threading.Thread(target=lambda: frames.extend(source), daemon=True)
+    reader.start()
+    source.close()
+    reader.join(timeout=60)
+    assert not reader.is_alive()
+
+
+# --- frame rates ---
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf, 90_000.0])
+def test_a_senseless_frame_rate_is_30(detect, camera, tmp_path, rate):
+    camera([True]).frame_rate = rate
+    output = tmp_path / "annotated.avi"
+    assert detect(0, "--output", output, "--max-frames", 2) == cli.EXIT_DONE
+    assert facts_of(output).frame_rate == 30
+
+
+# --- folders of frames ---
+
+
+@pytest.fixture
+def frame_folder(tmp_path: Path, small_portrait: np.ndarray) -> Path:
+    """Frames 1, 2, 9, 10 and 11: the portrait in different sizes."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, size in {11: 110, 2: 200, 10: 100, 1: 240, 9: 90}.items():
+        cv2.imwrite(str(folder / f"shot {number}.png"), cv2.resize(small_portrait, (size, 240)))
+    (folder / "notes.txt").write_text("taken by hand")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def test_a_folder_of_frames_is_read_by_number(frame_folder):
+    with open_source(str(frame_folder)) as source:
+        frames = list(source)
+    assert [frame.image.shape[1] for frame in frames] == [240, 200, 90, 100, 110]
+    assert [frame.index for frame in frames] == list(range(5))
+    assert (source.is_live, source.frame_rate, source.frame_count) == (False, 30, 5)
+
+
+def test_frames_of_different_sizes_make_a_video_of_the_first_ones(detect, frame_folder, tmp_path):
+    output = tmp_path / "annotated.mp4"
+    assert detect(frame_folder, "--output", output) == cli.EXIT_DONE
+    assert (facts_of(output).n_frames, facts_of(output).size) == (5, (240, 240))
+
+
+def test_a_damaged_frame_is_left_out_and_said(detect, frame_folder, tmp_path, errors):
+    (frame_folder / "shot 9.png").write_bytes(b"no picture")
+    log = tmp_path / "seen.jsonl"
+    assert detect(frame_folder, "--log", log) == cli.EXIT_SOME_FAILED
+    assert [line["frame"] for line in lines_of(log)] == [0, 1, 3, 4]
+    damaged, total = errors()
+    assert f"{frame_folder / 'shot 9.png'}: is not an image" in damaged
+    assert total == f"error: {frame_folder}: 1 of 5 frames cannot be read; repair or remove them"
+
+
+def test_a_folder_without_frames_is_said(detect, tmp_path, errors):
+    assert detect(tmp_path, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    assert errors() == [f"error: {tmp_path}: no images are there; give a video file, or a folder of frames"]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
+def test_a_senseless_timeout_is_a_usage_error(detect, seconds, capsys):
+    with pytest.raises(SystemExit) as caught:
+        detect(0, "--log", "-", f"--timeout={seconds}")
+    assert caught.value.code == cli.EXIT_UNUSABLE
+    assert "--timeout" in capsys.readouterr().err

@@ -1,0 +1,291 @@
+"""The built-in face detector: which file is taken, how its word joins the classifier's, and that it finds faces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import detect_mask_image
+import detect_mask_video
+from mask_detection.commands import cli, doctor, evaluate
+from mask_detection.evaluation.metrics import box_iou
+from mask_detection.inference.detections import detect_masks
+from mask_detection.io.images import read_image
+from mask_detection.models import faces
+from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file
+from mask_detection.models.classifier import MaskClassifier
+from mask_detection.models.faces import FaceDetector, load_face_detector
+from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE
+from mask_detection.utils.errors import MaskDetectionError
+from tests.helpers.paths import ROOT
+
+EXAMPLES = ROOT / "examples"
+FACE_IN_PORTRAIT = np.array([[181, 124, 348, 331]])
+
+
+@pytest.fixture(scope="session")
+def shipped_detector() -> Path:
+    if not BUILTIN_DETECTOR_FILE.is_file():
+        pytest.skip("the built-in detector's file is not in this checkout")
+    return BUILTIN_DETECTOR_FILE
+
+
+@pytest.fixture(scope="session")
+def detector(shipped_detector) -> BuiltinFaceDetector:
+    return BuiltinFaceDetector(shipped_detector.parent)
+
+
+def answers_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+
+
+# --- what it finds ---
+
+
+@pytest.mark.parametrize("name", ["with_mask.jpg", "without_mask.jpg", "group.jpg"])
+def test_it_finds_every_face_of_the_examples_and_tells_the_masks(detector, name):
+    expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))[name]
+
+    detections = detect_masks(read_image(EXAMPLES / name), detector, None)
+
+    overlaps = box_iou(np.array([face["box"] for face in expected]), detections.boxes)
+    assert (overlaps.max(axis=1) > 0.5).all()
+    assert len(detections) == len(expected)
+    assert [detections.labels[i] for i in overlaps.argmax(axis=1)] == [face["label"] for face in expected]
+
+
+@pytest.mark.parametrize("face_width", [24, 60, 160, 400])
+def test_it_finds_faces_far_and_near(detector, portrait, face_width):
+    scale = face_width / np.diff(FACE_IN_PORTRAIT[0, [0, 2]])[0]
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=method)
+    frame = np.full((max(480, len(scaled)), max(640, scaled.shape[1]), 3), 90, np.uint8)
+    frame[: len(scaled), : scaled.shape[1]] = scaled
+
+    boxes, _ = detector.detect(frame)
+
+    assert box_iou(FACE_IN_PORTRAIT * scale, boxes).max() > 0.5
+
+
+def test_a_face_that_fills_the_picture_is_found_once(detector, portrait):
+    x1, y1, x2, y2 = FACE_IN_PORTRAIT[0]
+    boxes, _ = detector.detect(cv2.resize(portrait[y1:y2, x1:x2], (670, 828), interpolation=cv2.INTER_CUBIC))
+    assert len(boxes) == 1
+    assert box_iou(np.array([[0, 0, 670, 828]]), boxes).max() > 0.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (37, 41), (300, 400)])
+def test_pictures_of_any_shape_without_faces_are_empty_columns(detector, shape):
+    boxes, confidences, probabilities = detector.detect_with_classes(np.full((*shape, 3), 90, np.uint8))
+    assert (boxes.shape, boxes.dtype) == ((0, 4), np.int32)
+    assert (confidences.shape, confidences.dtype) == ((0,), np.float32)
+    assert (probabilities.shape, probabilities.dtype) == ((0, 2), np.float32)
+
+
+def test_boxes_stand_where_the_face_is_whatever_the_detect_size(shipped_detector, portrait):
+    for size in (256, 416, 500):
+        boxes, _ = BuiltinFaceDetector(shipped_detector.parent, detect_size=size).detect(portrait)
+        assert box_iou(FACE_IN_PORTRAIT, boxes).max() > 0.5
+
+
+# --- which detector is taken ---
+
+
+def test_without_other_files_auto_takes_it_from_the_project(shipped_detector, tmp_path, caplog):
+    caplog.set_level("INFO")
+    detector = load_face_detector("auto", tmp_path)
+    assert isinstance(detector, BuiltinFaceDetector)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+@pytest.mark.parametrize("file", ["deploy.prototxt", "face_detection_yunet_2026may.onnx"])
+def test_other_detectors_files_go_first(tmp_path, file):
+    (tmp_path / file).touch()
+    assert faces.first_at_hand(tmp_path) == ("caffe" if file.endswith("txt") else "yunet")
+
+
+def test_a_folders_own_file_goes_before_the_projects(tmp_path):
+    assert find_builtin_file(tmp_path) == BUILTIN_DETECTOR_FILE
+    own = tmp_path / BUILTIN_DETECTOR_FILE.name
+    own.touch()
+    assert find_builtin_file(tmp_path) == own
+
+
+def test_without_litert_auto_falls_back_and_names_the_remedy(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    assert load_face_detector("auto", tmp_path).name == "Haar cascade"
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert "pip install ai-edge-litert" in warning.message
+
+
+def test_without_litert_asking_for_it_fails_in_one_line(shipped_detector, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(MaskDetectionError, match="pip install ai-edge-litert") as refused:
+        load_face_detector("builtin", tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "classifier"])
+def test_a_damaged_file_is_named_in_one_line(shipped_detector, tmp_path, damage):
+    data = shipped_detector.read_bytes()
+    content = {
+        "empty": b"",
+        "text": b"no network " * 1000,
+        "truncated": data[:100_000],
+        "flipped": data[:200_000] + bytes([data[200_000] ^ 255]) + data[200_001:],
+        "classifier": (ROOT / "mask_detector.tflite").read_bytes(),
+    }
+    file = tmp_path / BUILTIN_DETECTOR_FILE.name
+    file.write_bytes(content[damage])
+
+    with pytest.raises(MaskDetectionError, match=str(file)) as refused:
+        load_face_detector("builtin", tmp_path)
+
+    assert "\n" not in str(refused.value)
+
+
+# --- its word and the classifier's ---
+
+
+class TellingDetector(FaceDetector):
+    """Finds one face and says what it is."""
+
+    name = "telling"
+
+    def __init__(self, class_names: tuple[str, ...], probabilities: tuple[float, ...]) -> None:
+        super().__init__()
+        self.class_names = class_names
+        self._probabilities = np.array([probabilities])
+
+    def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[10.0, 10.0, 50.0, 50.0]]), np.array([0.9])
+
+    def propose_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return *self.propose(frame), self._probabilities
+
+
+def classifier_that_says(class_names: tuple[str, ...], probabilities: tuple[float, ...]) -> MaskClassifier:
+    return MaskClassifier(lambda batch: np.tile(np.float32([probabilities]), (len(batch), 1)), class_names, 32)
+
+
+FRAME = np.zeros((60, 60, 3), np.uint8)
+MASKS = ("with_mask", "without_mask")
+
+
+def test_two_words_on_the_same_classes_are_averaged():
+    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(MASKS, (0.5, 0.5)))
+    np.testing.assert_allclose(detections.probabilities, [[0.7, 0.3]], rtol=1e-6)
+
+
+def test_the_classes_may_come_in_another_order():
+    detector = TellingDetector(MASKS[::-1], (0.1, 0.9))
+    detections = detect_masks(FRAME, detector, classifier_that_says(MASKS, (0.5, 0.5)))
+    np.testing.assert_allclose(detections.probabilities, [[0.7, 0.3]], rtol=1e-6)
+
+
+def test_of_other_classes_only_the_classifier_speaks():
+    three = (*MASKS, "mask_weared_incorrect")
+    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(three, (0.2, 0.2, 0.6)))
+    assert detections.labels == ["mask_weared_incorrect"]
+    np.testing.assert_allclose(detections.probabilities, [[0.2, 0.2, 0.6]], rtol=1e-6)
+
+
+def test_without_a_classifier_the_detectors_word_counts():
+    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), None)
+    assert detections.class_names == MASKS
+    np.testing.assert_allclose(detections.probabilities, [[0.9, 0.1]], rtol=1e-6)
+
+
+# --- by the real commands ---
+
+
+@pytest.fixture
+def no_classifier(monkeypatch):
+    """Loading a classifier fails the test."""
+    monkeypatch.setattr("mask_detection.models.classifier.load_network", lambda path: pytest.fail(f"{path} was loaded"))
+
+
+def test_photos_by_its_own_word(shipped_detector, no_classifier, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    photos = [str(EXAMPLES / name) for name in ("with_mask.jpg", "without_mask.jpg")]
+    assert detect_mask_image.main(
+        ["--image", *photos, "--face", str(tmp_path), "--model", "builtin", "--json", str(output), "--no-display"]
+    ) == cli.EXIT_DONE  # fmt: skip
+    assert [face["label"] for answer in answers_of(output) for face in answer["faces"]] == list(MASKS)
+
+
+def test_video_by_its_own_word(shipped_detector, no_classifier, video, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    arguments = ["--source", video, "--face", tmp_path, "--model", "builtin", "--log", output, "--max-frames", "3"]
+    assert detect_mask_video.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
+    assert [len(answer["faces"]) for answer in answers_of(output)] == [1, 1, 1]
+
+
+def test_photos_with_the_shipped_classifier(shipped_detector, shipped_model, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    arguments = ["--image", EXAMPLES / "group.jpg", "--detector", "builtin", "--model", shipped_model, "--json", output]
+    assert detect_mask_image.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
+    (answer,) = answers_of(output)
+    expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))["group.jpg"]
+    found = sorted(answer["faces"], key=lambda face: face["box"][0])
+    assert [face["label"] for face in found] == [face["label"] for face in expected]
+
+
+@pytest.mark.parametrize("others", [("--detector", "haar"), ("--classes", "a,b")])
+def test_its_own_word_goes_with_no_other_detector_and_no_other_names(photo, others, errors):
+    arguments = ["--image", str(photo), "--json", "-", "--no-display", "--model", "builtin", *others]
+    assert detect_mask_image.main(arguments) == cli.EXIT_UNUSABLE
+    (line,) = errors()
+    assert "--model builtin" in line
+
+
+def test_evaluation_of_its_own_word(shipped_detector, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("with_mask", "without_mask"):
+        shutil.copy(EXAMPLES / f"{name}.jpg", photos)
+        x1, y1, x2, y2 = FACE_IN_PORTRAIT[0] / [512, 600, 512, 600]
+        number = MASKS.index(name)
+        (photos / f"{name}.txt").write_text(f"{number} {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}\n")
+    (photos / "classes.txt").write_text("\n".join(MASKS))
+    output = tmp_path / "figures.json"
+    arguments = [
+        "--images",
+        photos,
+        "--annotations",
+        photos,
+        "--face",
+        tmp_path,
+        "--model",
+        "builtin",
+        "--json",
+        output,
+    ]
+    assert evaluate.main(list(map(str, arguments))) == cli.EXIT_DONE
+    figures = json.loads(output.read_text("utf-8"))
+    assert figures["classes"] == list(MASKS)
+    assert figures["by_size"][0]["map"] == 1
+    assert figures["by_size"][0]["balanced_accuracy"] == 1
+
+
+def test_evaluation_of_face_crops_takes_a_classifier(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--dataset", str(tmp_path), "--model", "builtin"])
+    assert "needs whole photos" in capsys.readouterr().err
+
+
+def test_the_doctor_knows_it(shipped_detector, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        doctor, "CHECKS", {name: doctor.CHECKS[name] for name in ("versions", "face detectors", "model")}
+    )
+    doctor.main(["--face", str(tmp_path), "--model", "builtin"])
+    printed = capsys.readouterr().out
+    assert "loads: built-in (" in printed
+    assert "takes builtin" in printed
+    assert "the built-in face detector's own word" in printed

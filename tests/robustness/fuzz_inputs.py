@@ -1,0 +1,286 @@
+"""Give the scripts damaged files: none may crash, hang, print a traceback or leave half an output.
+
+python -m tests.robustness.fuzz_inputs --cases 2000 --seed 1
+python -m tests.robustness.fuzz_inputs --case 1234 --seed 1                  # that one again, and what it printed
+python -m tests.robustness.fuzz_inputs --cases 300 --only video caffe
+
+A case damages a valid file at random, decided by the seed and its number, and runs one of the real scripts on it in a
+process forked for it. It holds if the run ends by itself and in time, with status 0, 1 or 2, and with status 0 if
+nothing was damaged, which happens too; if it says in a line why it didn't end with 0; if there is no traceback or
+warning of Python's; and if every output is whole. The files of a case that doesn't hold are kept. Exit status: 0 all
+cases hold, 1 some don't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from tests.robustness import forked
+
+# isort: split
+import numpy as np
+from tqdm import tqdm
+
+import detect_mask_image
+import detect_mask_video
+import train_mask_detector
+from mask_detection.commands import evaluate, prepare
+from tests.robustness import fuzz_seeds as seeds
+from tests.robustness.damage import damaged
+from tests.robustness.wholeness import broken
+
+SECONDS = 20.0  # on processors; TensorFlow alone takes some to start
+SECONDS_WITH_TENSORFLOW = 90.0
+PATIENCE = 4  # times as many may pass by the clock, as the machine may have other work
+TIMES_DAMAGED = (0, 1, 1, 1, 2, 3, 5, 8)
+OUTPUT_SUFFIXES = (".jpg", ".png", ".tiff", ".webp")
+MODEL = forked.ROOT / "mask_detector.tflite"
+QUICK_STAGES = ("--detector", "haar", "--model", MODEL)
+IMAGES_A_CLASS = 6
+# What Python prints of itself; the scripts' own lines and those of C libraries look otherwise.
+PYTHON_TROUBLE = re.compile(r"^Traceback |^Exception ignored|^\S+\.py:\d+: \w*Warning: ", re.MULTILINE)
+
+Damage = Callable[..., bytes]
+Rng = np.random.Generator
+Kind = Callable[[Path, Damage, Rng], "Command"]
+
+
+class Command(NamedTuple):
+    """A run to be made: a script, its command line, and how long it may take."""
+
+    main: forked.Main
+    argv: Sequence[object]
+    seconds: float = SECONDS
+
+
+# --- a function for each kind of input: it writes the files and says what to run on them ---
+
+
+def image(folder: Path, damage: Damage, rng: Rng) -> Command:
+    name, data = _one_of(_images().items(), rng)
+    path = _write(folder / "photos" / "a" / name, damage(data))
+    if rng.random() < 0.2:
+        _write(folder / "photos" / "b" / "whole.jpg", _noise(0))  # no copy of the other, or both would be left out
+        return Command(prepare.main, ["photos", "out"])
+    suffix = OUTPUT_SUFFIXES[rng.integers(len(OUTPUT_SUFFIXES))]
+    outputs = ["--output", f"annotated{suffix}", "--json", "seen.jsonl"]
+    return Command(detect_mask_image.main, ["--image", path, *outputs, *QUICK_STAGES, "--no-display"])
+
+
+def video(folder: Path, damage: Damage, rng: Rng) -> Command:
+    name, data = _one_of(_videos().items(), rng)
+    path = _write(folder / name, damage(data))
+    outputs = ["--output", "annotated.avi", "--log", ("seen.jsonl", "seen.csv")[rng.integers(2)]]
+    options = ["--max-frames", 40, "--no-display"]
+    return Command(detect_mask_video.main, ["--source", path, *outputs, *options, *QUICK_STAGES])
+
+
+def tflite(folder: Path, damage: Damage, rng: Rng) -> Command:
+    data = MODEL.read_bytes()
+    if rng.random() < 0.7:  # of another maker, without the record that would tell the damage
+        with zipfile.ZipFile(io.BytesIO(data)) as record:
+            data = data[: min(entry.header_offset for entry in record.infolist())]
+    return _detect(folder, "--detector", "haar", "--model", _write(folder / "model.tflite", damage(data)))
+
+
+def h5(folder: Path, damage: Damage, rng: Rng) -> Command:
+    _, data = _one_of(_h5_files().items(), rng)
+    command = _detect(folder, "--detector", "haar", "--model", _write(folder / "model.h5", damage(data)))
+    return command._replace(seconds=SECONDS_WITH_TENSORFLOW)
+
+
+def onnx(folder: Path, damage: Damage, rng: Rng) -> Command:
+    (original,) = seeds.WEIGHTS.glob("face_detection_yunet_*.onnx")
+    _write(folder / "face" / original.name, damage(original.read_bytes()))
+    return _detect(folder, "--detector", "yunet", "--face", "face", "--model", MODEL)
+
+
+def caffe(folder: Path, damage: Damage, rng: Rng) -> Command:
+    originals = sorted(path for path in seeds.WEIGHTS.iterdir() if path.suffix in (".prototxt", ".caffemodel"))
+    chosen = int(rng.integers(2))
+    for i, original in enumerate(originals):
+        data = original.read_bytes()
+        is_text = original.suffix == ".prototxt"
+        _write(folder / "face" / original.name, damage(data, is_text=is_text) if i == chosen else data)
+    return _detect(folder, "--detector", "caffe", "--face", "face", "--model", MODEL)
+
+
+def voc(folder: Path, damage: Damage, rng: Rng) -> Command:
+    return _annotated(folder, {"photo.xml": damage(seeds.voc(), is_text=True)}, rng)
+
+
+def yolo(folder: Path, damage: Damage, rng: Rng) -> Command:
+    list_name, class_list = _one_of(seeds.class_lists(), rng)
+    files = {"photo.txt": seeds.yolo(), list_name: class_list}
+    chosen = ("photo.txt", list_name)[rng.integers(2)]
+    return _annotated(folder, {**files, chosen: damage(files[chosen], is_text=True)}, rng)
+
+
+def split(folder: Path, damage: Damage, rng: Rng) -> Command:
+    for number, name in enumerate(seeds.CLASS_NAMES):
+        for i in range(IMAGES_A_CLASS):
+            _write(folder / "set" / name / f"{i}.jpg", _noise(IMAGES_A_CLASS * number + i))
+    file = _write(folder / "split.json", damage(seeds.split(IMAGES_A_CLASS), is_text=True))
+    return Command(_train_but_for_learning, ["--dataset", "set", "--split-file", file, "--model", "model.h5"])
+
+
+KINDS = {image: 44, video: 14, tflite: 8, h5: 2, onnx: 5, caffe: 5, voc: 9, yolo: 9, split: 4}  # cases in a hundred
+
+
+@functools.cache
+def _images() -> dict[str, bytes]:
+    return seeds.images(seeds.portrait())
+
+
+@functools.cache
+def _videos() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return seeds.videos(seeds.portrait(), Path(folder))
+
+
+@functools.cache
+def _h5_files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in seeds.FIXTURES.glob("classic_*.model")}
+
+
+def _noise(number: int) -> bytes:
+    return seeds.encoded(".jpg", np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8))
+
+
+def _one_of(files: Iterable[tuple[str, bytes]], rng: Rng) -> tuple[str, bytes]:
+    files = list(files)
+    return files[rng.integers(len(files))]
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _detect(folder: Path, *stages: object) -> Command:
+    photo = _write(folder / "photo.png", _images()["colour.png"])
+    outputs = ["--output", "annotated.jpg", "--json", "seen.jsonl", "--no-display"]
+    return Command(detect_mask_image.main, ["--image", photo, *outputs, *stages])
+
+
+def _annotated(folder: Path, files: dict[str, bytes], rng: Rng) -> Command:
+    _write(folder / "street" / "images" / "photo.png", _images()["colour.png"])
+    for name, data in files.items():
+        _write(folder / "street" / "annotations" / name, data)
+    if rng.random() < 0.5:
+        return Command(prepare.main, ["street", "out", "--crops", "--jitter", 1, "--background", 1])
+    options = ["--images", "street/images", "--annotations", "street/annotations", "--json", "figures.json"]
+    return Command(evaluate.main, [*options, *QUICK_STAGES])
+
+
+def _train_but_for_learning(argv: Sequence[str]) -> int:
+    with mock.patch.object(train_mask_detector, "learn", side_effect=SystemExit(0)):
+        return train_mask_detector.main(argv)
+
+
+# --- running cases ---
+
+
+def lay_out(kind: Kind, folder: Path, rng: Rng) -> tuple[Command, int]:
+    """Write a case's files; return what to run, and how many times they were damaged."""
+    n_times = TIMES_DAMAGED[rng.integers(len(TIMES_DAMAGED))]
+    return kind(folder, functools.partial(damaged, n_times=n_times, rng=rng), rng), n_times
+
+
+def faults(ended: forked.Ended, is_intact: bool, made: Sequence[Path], temporary: Path) -> list[str]:
+    """What is wrong with a run.
+
+    Args:
+        ended: how it ended.
+        is_intact: whether its input was not damaged.
+        made: the files that it made.
+        temporary: the folder of those that it should have deleted.
+    """
+    found = []
+    if ended.was_killed or ended.status not in ((0,) if is_intact else (0, 1, 2)):
+        found.append(ended.how)
+    if ended.status > 0 and not re.search(r"^(\S+: )?error: .", ended.errors, re.MULTILINE):
+        found.append("no line tells why it failed")
+    if trouble := PYTHON_TROUBLE.search(ended.errors):
+        found.append(ended.errors[trouble.start() :].strip().splitlines()[-1])
+    left = [path for path in made if ".part" in path.suffixes or temporary in path.parents]
+    # TensorFlow clears its own away when Python ends, which a forked process skips.
+    found += [f"{path}: was left behind" for path in left if not path.name.startswith("__autograph")]
+    return found + broken(made)
+
+
+def run_case(seed: int, number: int, kinds: Sequence[Kind], folder: Path) -> tuple[str, forked.Ended, list[str]]:
+    """Run a case in an empty folder; return its kind, how the run ended, and what is wrong with it."""
+    rng = np.random.default_rng((seed, number))
+    shares = np.array([KINDS[kind] for kind in kinds], float)
+    kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
+    command, n_times = lay_out(kind, folder, rng)
+    given = set(folder.rglob("*"))
+    ended = forked.run(command.main, command.argv, folder, PATIENCE * command.seconds, command.seconds)
+    made = [path for path in folder.rglob("*") if path.is_file() and path not in given]
+    return kind.__name__, ended, faults(ended, n_times == 0, made, folder / "tmp")
+
+
+def run_cases(numbers: Sequence[int], args: argparse.Namespace, kinds: Sequence[Kind]) -> int:
+    """Run cases, print how they end, keep what doesn't hold; return how many don't."""
+    ends: Counter[tuple[str, str]] = Counter()
+    slowest, n_failed = (0.0, ""), 0
+    for number in tqdm(numbers, unit="case", disable=None):
+        folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
+        kind, ended, found = run_case(args.seed, number, kinds, folder)
+        ends[kind, "failed" if found else ended.how] += 1
+        slowest = max(slowest, (ended.seconds, f"number {number}, {kind}"))
+        if found:
+            n_failed += 1
+            kept = args.failures / f"seed_{args.seed}_case_{number}_{kind}"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder, kept)
+            print(f"case {number}, {kind}: {'; '.join(found)}\n  kept in {kept}", flush=True)
+        if args.case is not None:
+            print(f"case {number}, {kind}: {ended.how}, {ended.seconds:.1f} s\n{ended.errors}")
+        shutil.rmtree(folder)
+    for kind in kinds:
+        counts = {how: count for (name, how), count in sorted(ends.items()) if name == kind.__name__}
+        print(f"{kind.__name__}: {sum(counts.values())} cases; {', '.join(f'{n} {how}' for how, n in counts.items())}")
+    print(
+        f"{len(numbers)} cases, seed {args.seed}: {n_failed} failed; the slowest, {slowest[1]}, took {slowest[0]:.1f} s"
+    )
+    return n_failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = {kind.__name__: kind for kind in KINDS}
+    parser.add_argument("--cases", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="decides all cases (default: %(default)s)")
+    parser.add_argument("--case", type=int, metavar="N", help="only the case of this number")
+    parser.add_argument("--only", nargs="+", choices=names, default=[*names], help="only these kinds of input")
+    parser.add_argument(
+        "--failures", type=Path, default=Path("fuzz_failures"), metavar="DIR", help="where to keep them"
+    )
+    args = parser.parse_args(argv)
+    forked.warm_up()
+    kinds = [names[name] for name in args.only]
+    if not seeds.WEIGHTS.is_dir():
+        kinds = [kind for kind in kinds if kind not in (onnx, caffe)]
+        print(f"{seeds.WEIGHTS}: is not there; onnx and caffe are left out")
+    numbers = range(args.cases) if args.case is None else [args.case]
+    return 1 if run_cases(numbers, args, kinds) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""Threads that work ahead: order, bounds, errors, ends; frames of files and of live sources."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from mask_detection.inference.detections import Detections
+from mask_detection.inference.video import detected_frames
+from mask_detection.io.sources import Frame
+from mask_detection.utils.threads import MAX_WAITING, newest, overlapped
+
+PATIENCE_S = 30  # for what should come at once
+
+
+class FaultError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def numbers_then(error: BaseException, count: int) -> Iterator[int]:
+    yield from range(count)
+    raise error
+
+
+# --- several items side by side ---
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_every_item_has_its_result_in_order(n_threads):
+    with overlapped(lambda: square, range(200), n_threads) as results:
+        assert list(results) == [square(number) for number in range(200)]
+
+
+def test_no_items_give_no_results():
+    with overlapped(lambda: square, [], 2) as results:
+        assert list(results) == []
+
+
+def test_a_slow_item_keeps_its_place():
+    later_one_done = threading.Event()
+
+    def hold_up_the_first(number: int) -> int:
+        if number:
+            later_one_done.set()
+        else:
+            assert later_one_done.wait(PATIENCE_S)
+        return number
+
+    with overlapped(lambda: hold_up_the_first, range(3), 2) as results:
+        assert list(results) == [0, 1, 2]
+
+
+def test_work_goes_on_while_a_result_is_used():
+    done = [threading.Event() for _ in range(3)]
+    with overlapped(lambda: lambda number: done[number].set(), range(3), 1) as results:
+        next(results)
+        assert done[2].wait(PATIENCE_S)  # before it was asked for
+
+
+def test_it_never_runs_far_ahead():
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    with overlapped(lambda: square, items(), 2) as results:
+        for n_used, _ in enumerate(results):
+            assert len(taken) <= n_used + 2 + MAX_WAITING
+
+
+def test_each_thread_has_a_function_of_its_own():
+    n_made = iter(range(2))
+    both_at_work = threading.Barrier(2)
+
+    def make() -> Callable[[int], tuple[int, int, int]]:
+        number, maker = next(n_made), threading.get_ident()
+
+        def tell(_: int) -> tuple[int, int, int]:
+            both_at_work.wait(PATIENCE_S)
+            return number, maker, threading.get_ident()
+
+        return tell
+
+    with overlapped(make, range(2), 2) as results:
+        told = list(results)
+    assert {number for number, _, _ in told} == {0, 1}
+    assert all(maker == user for _, maker, user in told)
+
+
+@pytest.mark.parametrize("error", [FaultError("items"), KeyboardInterrupt()])
+def test_an_error_of_the_items_comes_in_its_place(error):
+    with overlapped(lambda: square, numbers_then(error, 3), 2) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 4]
+        with pytest.raises(type(error)):
+            next(results)
+
+
+def test_an_error_of_the_function_comes_in_its_place():
+    def fail_at_3(number: int) -> int:
+        if number == 3:
+            raise FaultError
+        return number
+
+    with overlapped(lambda: fail_at_3, range(9), 2) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(FaultError):
+            next(results)
+
+
+@pytest.mark.parametrize("n_that_work", [0, 1])
+def test_an_error_in_making_a_function_comes_before_anything_is_given(n_that_work):
+    functions = iter([square] * n_that_work)
+
+    def make() -> Callable[[int], int]:
+        for function in functions:
+            return function
+        raise FaultError
+
+    with pytest.raises(FaultError), overlapped(make, range(9), 2):
+        pytest.fail("it was entered")
+
+
+@pytest.mark.parametrize("error", [FaultError(), KeyboardInterrupt()])
+def test_leaving_early_ends_the_threads(error):
+    endless = iter(int, None)
+    with overlapped(lambda: square, endless, 3) as results:
+        next(results)
+    with pytest.raises(type(error)), overlapped(lambda: square, endless, 3) as results:
+        next(results)
+        raise error
+
+
+def test_opencv_starts_no_threads_of_its_own_meanwhile():
+    before = cv2.getNumThreads()
+    with overlapped(lambda: lambda _: cv2.getNumThreads(), range(2), 2) as results:
+        assert list(results) == [1, 1]
+    assert cv2.getNumThreads() == before
+
+
+# --- the newest of what comes ---
+
+
+def test_what_nobody_asked_for_is_dropped():
+    all_came, go_on = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        all_came.set()
+        assert go_on.wait(PATIENCE_S)
+        yield 5
+
+    with newest(items()) as kept:
+        assert all_came.wait(PATIENCE_S)
+        assert next(kept) == 4
+        go_on.set()
+        assert list(kept) == [5]
+
+
+def test_the_next_item_is_waited_for():
+    wanted = threading.Semaphore(0)
+
+    def items() -> Iterator[int]:
+        for number in range(3):
+            assert wanted.acquire(timeout=PATIENCE_S)
+            yield number
+
+    with newest(items()) as kept:
+        for number in range(3):
+            wanted.release()
+            assert next(kept) == number
+        assert list(kept) == []
+
+
+def test_an_error_comes_after_the_last_item():
+    with newest(numbers_then(FaultError(), 3)) as kept:
+        seen = []
+        with pytest.raises(FaultError):
+            seen.extend(kept)
+    with newest(numbers_then(FaultError(), 0)) as kept, pytest.raises(FaultError):
+        next(kept)
+
+
+def test_leaving_early_ends_the_thread_that_takes():
+    with newest(iter(int, None)) as kept:
+        next(kept)
+    with pytest.raises(FaultError), newest(iter(int, None)):
+        raise FaultError
+
+
+# --- the frames of a video ---
+
+
+class Source:
+    """Stands in for a video of one-coloured frames that are as bright as their number."""
+
+    def __init__(self, n_frames: int, is_live: bool = False) -> None:
+        self.n_frames, self.is_live = n_frames, is_live
+        self.first_seen, self.all_came = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.n_frames):
+            yield Frame(np.full((4, 4, 3), index, np.uint8), index, float(index))
+            if self.is_live:
+                assert self.first_seen.wait(PATIENCE_S)
+        self.all_came.set()
+
+
+class Brightness:
+    """Stands in for a face detector: the corner of its one box tells what frame it saw."""
+
+    class_names = ()
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def detect_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.seen.append(int(frame[0, 0, 0]))
+        boxes = np.array([[self.seen[-1], 0, 255, 1]], np.int32)
+        return boxes, np.ones(1, np.float32), np.empty((1, 0), np.float32)
+
+
+class Undecided:
+    """Stands in for a classifier."""
+
+    class_names = ("with_mask", "without_mask")
+
+    def classify(self, crops: list[np.ndarray]) -> np.ndarray:
+        return np.full((len(crops), 2), 0.5, np.float32)
+
+
+def frame_seen(detections: Detections) -> int:
+    return int(detections.boxes[0, 0])
+
+
+def test_a_file_loses_no_frame():
+    with detected_frames(Source(100), lambda: (Brightness(), Undecided())) as detected:
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
+    assert pairs == [(index, index) for index in range(100)]
+
+
+def test_a_live_source_never_lags():
+    source = Source(200, is_live=True)
+    with detected_frames(source, lambda: (Brightness(), Undecided())) as detected:
+        first, _ = next(detected.frames)
+        source.first_seen.set()
+        assert source.all_came.wait(PATIENCE_S)  # while the first was used
+        rest = [frame.index for frame, _ in detected.frames]
+    assert first.index == 0
+    assert rest == sorted(set(rest))
+    assert rest[-1] == 199
+    assert len(rest) < 20  # the others came while those were worked on
+
+
+def test_boxes_are_held_between_the_frames_that_are_looked_at():
+    detector = Brightness()
+    with detected_frames(Source(20), lambda: (detector, Undecided()), every=3) as detected:
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
+    assert pairs == [(index, index - index % 3) for index in range(20)]
+    assert sorted(detector.seen) == list(range(0, 20, 3))
