@@ -179,12 +179,12 @@ def split_background(
 
 def write_twin(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:
     """Write the model's ``.tflite`` twin beside it; detection can do without."""
-    from mask_detection.models import twin
+    from mask_detection.models import convert
     from mask_detection.models.base import ModelInfo
     from mask_detection.utils.errors import MaskDetectionError
 
     try:
-        path = twin.write_twin(model_path, model, ModelInfo(tuple(class_names), model.input_shape[1]))
+        path = convert.write_export(model_path, model, ModelInfo(tuple(class_names), model.input_shape[1]))
         print(f"twin, for detection without TensorFlow: {path}")
     except MaskDetectionError as error:
         logger.warning("%s: its .tflite twin was not written: %s", model_path, error)

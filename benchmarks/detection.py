@@ -198,7 +198,7 @@ def run_script(args: argparse.Namespace, watch: Stopwatch) -> None:
 
     from mask_detection.io import images
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
     cv2.VideoCapture = partial(TimedCapture, watch, cv2.VideoCapture)
     images.read_image = watch.timed("read", images.read_image)
@@ -262,7 +262,8 @@ def classic_face_finder(args: argparse.Namespace) -> Callable[[np.ndarray], list
     import cv2
     import numpy as np
 
-    from mask_detection.models.faces import CAFFE_MEAN_BGR, find_caffe_files, load_face_detector
+    from mask_detection.models.load import load_face_detector
+    from mask_detection.models.opencv_detectors import CAFFE_MEAN_BGR, find_caffe_files
 
     if args.detector != ["caffe"]:
         detector = load_face_detector(args.detector[0], args.face, detect_size=CLASSIC_WIDTH)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mask_detection.inference.detections import Detections
     from mask_detection.io.sources import Frame, VideoSource
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 HALF_WINDOW = 0.5  # seconds
 

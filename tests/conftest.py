@@ -55,7 +55,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep results of tests out of the user's own cache folder."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("data.duplicates", "models.trial", "models.twin"):
+        for module in ("data.duplicates", "models.trial", "models.convert"):
             patch.setattr(f"mask_detection.{module}.user_cache_path", lambda *_, **__: folder)
         yield folder
 
@@ -186,8 +186,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_dataset) -> Trained:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that loads in no time, for the tests in which the answers don't matter."""
     from mask_detection.models.base import ModelInfo
+    from mask_detection.models.convert import write_export
     from mask_detection.models.mobilenet import save_model
-    from mask_detection.models.twin import write_twin
     from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
@@ -199,7 +199,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
     class_names = ("with_mask", "without_mask")
     save_model(model, path, class_names)
-    write_twin(path, model, ModelInfo(class_names, 32))
+    write_export(path, model, ModelInfo(class_names, 32))
     return path
 
 
@@ -274,7 +274,7 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     the picture alone, whoever looks at it, and in whatever order.
     """
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
     class CardFinder(FaceDetector):
         name = "cards"
@@ -291,9 +291,9 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             odds = np.exp(3 * np.pad(colors, ((0, 0), (0, len(class_names))))[:, : len(class_names)])
             return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 
-        monkeypatch.setattr("mask_detection.models.faces.load_face_detector", lambda *_, **__: CardFinder())
+        monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_, **__: CardFinder())
         monkeypatch.setattr(
-            "mask_detection.models.classifier.load_classifier",
+            "mask_detection.models.load.load_classifier",
             lambda *_, **__: MaskClassifier(predict, class_names, 32),
         )
         source = tmp_path / "cards.avi"
@@ -316,7 +316,7 @@ class Outcome(NamedTuple):
     said: list[str]  # lines on standard error, without the good news
 
 
-GOOD_NEWS = ("face detector: ", "made its faster twin")
+GOOD_NEWS = ("face detector: ", "wrote its faster TFLite export")
 
 
 @pytest.fixture
@@ -335,16 +335,17 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face detector that takes each picture for a face, so that every stage has something to do."""
-    from mask_detection.models import faces
+    from mask_detection.models import load
+    from mask_detection.models.face_detector import FaceDetector
 
-    class AllIsFace(faces.FaceDetector):
+    class AllIsFace(FaceDetector):
         name = "all is face"
 
         def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             height, width = frame.shape[:2]
             return np.array([[0.0, 0, width, height]]), np.array([0.9])
 
-    monkeypatch.setattr(faces, "load_face_detector", lambda *_: AllIsFace())
+    monkeypatch.setattr(load, "load_face_detector", lambda *_: AllIsFace())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from mask_detection.utils.tensorflow import silent_native_libraries
 
 if TYPE_CHECKING:
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -207,8 +207,7 @@ def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, MaskClassifier 
     Raises:
         MaskDetectionError: one of them cannot be loaded, or the face detector has no word of its own.
     """
-    from mask_detection.models.classifier import load_classifier
-    from mask_detection.models.faces import load_face_detector
+    from mask_detection.models.load import load_classifier, load_face_detector
 
     if args.model != defaults.BUILTIN_MODEL:
         face_detector = load_face_detector(args.detector, args.face, args.confidence, args.detect_size)

@@ -36,7 +36,7 @@ from mask_detection.utils.files import read_whole
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 REQUIREMENTS = defaults.PROJECT_FOLDER / "requirements.txt"
 REINSTALL = f"run `pip install -r {REQUIREMENTS}` in a fresh virtual environment"
@@ -230,20 +230,21 @@ def _size_and_hash(data: bytes) -> str:
 
 
 def _detectors(folder: Path, suffixes: set[str]) -> Iterator[Finding]:
-    from mask_detection.models import builtin_detector, faces
+    from mask_detection.models import builtin_detector, load, opencv_detectors
 
+    has_caffe = bool(suffixes & {".caffemodel", ".prototxt"})
+    has_yunet = any(folder.glob(opencv_detectors.YUNET_FILES))
     # Never load_face_detector: it would fetch what is missing.
     loaders: dict[str, Callable[[], FaceDetector] | None] = {
-        "caffe": (lambda: faces.CaffeFaceDetector(folder)) if suffixes & {".caffemodel", ".prototxt"} else None,
-        "yunet": (lambda: faces.YuNetFaceDetector(folder)) if any(folder.glob(faces.YUNET_FILES)) else None,
+        "caffe": (lambda: opencv_detectors.CaffeFaceDetector(folder)) if has_caffe else None,
+        "yunet": (lambda: opencv_detectors.YuNetFaceDetector(folder)) if has_yunet else None,
         "builtin": lambda: builtin_detector.BuiltinFaceDetector(folder),
-        "haar": faces.HaarFaceDetector,
+        "haar": opencv_detectors.HaarFaceDetector,
     }
-    for kind, load in loaders.items():
-        yield (
-            _detector(kind, load) if load else Finding(kind, f"no files; `python -m mask_detection download {kind}`")
-        )
-    yield Finding("auto", f"takes {faces.first_at_hand(folder)}")
+    for kind, loader in loaders.items():
+        remedy = f"no files; `python -m mask_detection download {kind}`"
+        yield _detector(kind, loader) if loader else Finding(kind, remedy)
+    yield Finding("auto", f"takes {load.first_at_hand(folder)}")
 
 
 def _detector(kind: str, load: Callable[[], FaceDetector]) -> Finding:

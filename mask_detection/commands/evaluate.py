@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mask_detection.evaluation.evaluator import PhotoResult
     from mask_detection.evaluation.metrics import Matches
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
     Curves = Mapping[str, Mapping[str, Matches]]  # by panel title and class
 
@@ -206,7 +206,7 @@ def evaluate_dataset(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
 
     from mask_detection.data.dataset import scan
     from mask_detection.evaluation.evaluator import crop_figures, match_crops
-    from mask_detection.models.classifier import load_classifier
+    from mask_detection.models.load import load_classifier
 
     samples = scan([args.dataset])
     samples = samples.select(np.flatnonzero([is_chosen(path, args.fold) for path in samples.paths]))

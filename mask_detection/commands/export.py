@@ -5,7 +5,7 @@ python -m mask_detection export --model my_model.h5 --output exported --calibrat
 
 For mask_detector.h5 it writes
 
-- mask_detector.tflite: fp16 weights, half the size, computed in float32; the twin that detection uses by itself;
+- mask_detector.tflite: fp16 weights, half the size, computed in float32; the one that detection uses by itself;
 - mask_detector_fp32.tflite: every digit of the .h5;
 - mask_detector_int8.tflite, with --calibrate: weights and computation in 8-bit integers, under a third of the size.
 
@@ -115,7 +115,7 @@ def calibration_examples(folder: Path, input_size: int) -> list[np.ndarray]:
     """
     from mask_detection.data.dataset import list_images
     from mask_detection.io.images import read_image
-    from mask_detection.models.faces import load_face_detector
+    from mask_detection.models.load import load_face_detector
     from mask_detection.models.preprocessing import classifier_input, crop_faces
 
     photos = list_images([folder])
@@ -138,7 +138,7 @@ def measure(original: MaskClassifier, files: Mapping[str, Path], samples: Sample
     import numpy as np
 
     from mask_detection.commands.evaluate import check_labels, classify_files
-    from mask_detection.models.classifier import load_classifier
+    from mask_detection.models.load import load_classifier
 
     check_labels(samples.class_names, original.class_names, samples.root)
     truth = np.asarray(samples.class_names)[samples.labels]

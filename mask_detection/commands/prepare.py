@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare_crops(args: argparse.Namespace) -> Summary:
     """Cut faces out, and backgrounds if asked for."""
     from mask_detection.data import cleaning, face_crops
-    from mask_detection.models.faces import load_face_detector
+    from mask_detection.models.load import load_face_detector
     from mask_detection.models.preprocessing import CROP_MARGIN
 
     background_folder = find_background_folder(args) if args.background else None

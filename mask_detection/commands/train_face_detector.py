@@ -100,7 +100,7 @@ def tflite_file(text: str) -> Path:
 
 def input_size(text: str) -> int:
     """A size that the network's three grids fit into, in pixels."""
-    from mask_detection.models.detector_decoding import INPUT_MULTIPLE
+    from mask_detection.models.fcos import INPUT_MULTIPLE
 
     size = int(text)
     if not INPUT_MULTIPLE <= size <= 1024 or size % INPUT_MULTIPLE:
@@ -199,7 +199,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
 
 def yunet(folder: Path) -> Any:
     """The detector that boxes photos of single faces."""
-    from mask_detection.models.faces import load_face_detector
+    from mask_detection.models.load import load_face_detector
     from mask_detection.training.detector.dataset import MIN_CONFIDENCE
 
     return load_face_detector("yunet", folder, MIN_CONFIDENCE, 640)
@@ -212,7 +212,7 @@ def learn(args: argparse.Namespace, facts: dict[str, Any], run_folder: Path) -> 
     start_tensorflow()
     import keras
 
-    from mask_detection.models.detector_file import write_detector
+    from mask_detection.models.builtin_detector import write_detector
     from mask_detection.training.detector.dataset import PhotoStore
     from mask_detection.training.detector.trainer import DetectorOptions, train_detector
 
@@ -239,7 +239,7 @@ def learn(args: argparse.Namespace, facts: dict[str, Any], run_folder: Path) -> 
 
 def calibration_inputs(photos: PhotoStore, count: int, size: int) -> list[np.ndarray]:
     """Inputs (1, H, W, 3) float32 such as detection makes, of photos spread over the first so many."""
-    from mask_detection.models.detector_decoding import INPUT_MULTIPLE
+    from mask_detection.models.fcos import INPUT_MULTIPLE
     from mask_detection.models.preprocessing import detector_input
 
     spread = range(0, count, -(-count // CALIBRATION_PHOTOS))
@@ -268,7 +268,7 @@ def start_model(n_classes: int, init: Path | None) -> keras.Model:
     Raises:
         MaskDetectionError: they cannot be had, or are of another network.
     """
-    from mask_detection.models.detector_network import build_detector
+    from mask_detection.models.fcos import build_detector
     from mask_detection.models.mobilenet import backbone_weights
 
     if init is None or not init.name.endswith(".weights.h5"):

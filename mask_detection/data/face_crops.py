@@ -19,7 +19,7 @@ from mask_detection.data.box_sampling import no_boxes
 from mask_detection.data.cleaning import Kind, LeftOut, Outcome, Summary
 from mask_detection.data.crops import CropOptions, Face, FindFaces, FoundFaces, Photo, cut_photo
 from mask_detection.evaluation.metrics import box_iou, box_sizes
-from mask_detection.models.faces import FaceDetector
+from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
 

@@ -24,7 +24,7 @@ from mask_detection.models.preprocessing import crop_faces
 if TYPE_CHECKING:
     from mask_detection.data.annotations import Annotation
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 IOU_THRESHOLD = 0.5  # the least overlap with a true face that counts as finding it
 AP_CONFIDENCE = 0.1  # average precision is over faces from here on, however sure a user wants to be

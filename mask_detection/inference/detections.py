@@ -11,7 +11,7 @@ from mask_detection.models.preprocessing import crop_faces
 
 if TYPE_CHECKING:
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 
 CERTAIN_FROM = 0.8  # probability; the shipped model is trained to stay below it where it sees no face
@@ -108,8 +108,8 @@ def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: Mas
 
     Args:
         frame: the picture, (H, W, 3) BGR uint8.
-        face_detector: from :func:`mask_detection.models.faces.load_face_detector`.
-        classifier: from :func:`mask_detection.models.classifier.load_classifier`; None takes the face detector's own
+        face_detector: from :func:`mask_detection.models.load.load_face_detector`.
+        classifier: from :func:`mask_detection.models.load.load_classifier`; None takes the face detector's own
             word, if it is one that tells classes.
     """
     boxes, confidences, own = face_detector.detect_with_classes(frame)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 
 @dataclass(frozen=True)

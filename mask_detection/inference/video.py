@@ -14,7 +14,7 @@ from mask_detection.utils.threads import newest, overlapped, thread_count
 if TYPE_CHECKING:
     from mask_detection.io.sources import Frame, VideoSource
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.faces import FaceDetector
+    from mask_detection.models.face_detector import FaceDetector
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What runs a classifier's network, whatever the library: TensorFlow for an ``.h5``, LiteRT for a ``.tflite``."""
+"""A classifier's network, whichever library runs it: TensorFlow for an ``.h5``, LiteRT for a ``.tflite``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Network:
     Attributes:
         predict: maps (N, S, S, 3) float32 RGB in -1..1, N >= 1 and S the input size, to (N, n_outputs) float32; not
             for two threads at once.
-        n_outputs: how many classes it tells apart.
+        n_outputs: how many classes it predicts.
         info: what its file says of it.
     """
 

@@ -18,12 +18,12 @@ TRIAL = """
 import sys
 from contextlib import suppress
 from pathlib import Path
-from mask_detection.models import faces
+from mask_detection.models import opencv_detectors
 from mask_detection.utils import sandbox
 from mask_detection.models import trial
 sandbox.limit_processor_time(trial.TRIAL_CPU_S)
 with suppress(Exception):  # it comes again in the parent process, which tells of it
-    getattr(faces, sys.argv[1])(*map(Path, sys.argv[2:]))
+    getattr(opencv_detectors, sys.argv[1])(*map(Path, sys.argv[2:]))
 """
 MAX_REMEMBERED = 100
 
@@ -32,7 +32,7 @@ def survive(loader: str, *files: Path) -> None:
     """Load files that nobody has checked where it does no harm; what went well is remembered in the cache folder.
 
     Args:
-        loader: name of the function in :mod:`mask_detection.models.faces` that loads them.
+        loader: name of the function in :mod:`mask_detection.models.opencv_detectors` that loads them.
         files: its arguments.
 
     Raises:

@@ -37,7 +37,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
     if resume:
         if not record.exists():
             raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
-        if _read_record(record) != json.loads(json.dumps(identity)):
+        if _read_metadata(record) != json.loads(json.dumps(identity)):
             raise MaskDetectionError(
                 f"{folder}: was started with other arguments or on other images; repeat those, or leave --resume away"
             )
@@ -77,7 +77,7 @@ class PhaseCheckpoint:
         self._record = folder / f"{phase}.json"
         self.curves: Curves = {}
         if self._record.exists():
-            self.curves = _read_record(self._record)
+            self.curves = _read_metadata(self._record)
 
     @property
     def epochs_done(self) -> int:
@@ -132,7 +132,7 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _read_record(path: Path) -> Any:
+def _read_metadata(path: Path) -> Any:
     try:
         return json.loads(read_whole(path, "a record of a run"))
     except ValueError:

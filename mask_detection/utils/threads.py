@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import cv2
 
-from mask_detection.models import litert
+from mask_detection.models import tflite
 
 MAX_THREADS = 4  # more seldom find work: reading and writing, one frame after the other, take as long by then
 MAX_WAITING = 2  # results that are finished before the loop asks for them
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 def thread_count(n_items: int | None = None) -> int:
     """How many threads keep this machine's cores busy with so many items, or with no end of them."""
-    if not litert.is_available():  # then TensorFlow classifies, and keeps them busy by itself
+    if not tflite.is_available():  # then TensorFlow classifies, and keeps them busy by itself
         return 1
     return min(os.cpu_count() or 1, MAX_THREADS, n_items or MAX_THREADS)
 

@@ -14,8 +14,8 @@ from mask_detection.commands import cli
 from mask_detection.commands.evaluate import main
 from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.evaluation.evaluator import to_pixels
-from mask_detection.models import classifier
-from mask_detection.models.faces import FaceDetector
+from mask_detection.models import load
+from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils import defaults
 
 WITH, WITHOUT, INCORRECT = "with_mask", "without_mask", "mask_weared_incorrect"
@@ -69,7 +69,7 @@ def known_stages(monkeypatch):
     def use(class_names: tuple[str, ...] = (WITH, WITHOUT)) -> None:
         blue = SeesBlue(class_names)
         monkeypatch.setattr(cli, "load_stages", lambda args: (KnowsThePhotos(args.confidence), blue))
-        monkeypatch.setattr(classifier, "load_classifier", lambda path, names: blue)
+        monkeypatch.setattr(load, "load_classifier", lambda path, names: blue)
 
     use()
     return use

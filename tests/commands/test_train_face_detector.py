@@ -13,7 +13,7 @@ import pytest
 from mask_detection.commands import cli, train_face_detector
 from mask_detection.data.dataset import scan
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.models.faces import HaarFaceDetector
+from mask_detection.models.opencv_detectors import HaarFaceDetector
 from mask_detection.training.detector import trainer
 from mask_detection.training.detector.dataset import DOUBTFUL, MIN_CONFIDENCE, NO_CLASS, box_faces
 from tests.helpers.paths import ROOT
@@ -142,8 +142,8 @@ def test_badly_worn_masks_are_no_class(run):
 
 @pytest.mark.parametrize("size", [(64, 96), (160, 128)])
 def test_the_exported_network_answers_as_the_trained_one(run, small_portrait, size):
-    from mask_detection.models.detector_file import DetectorNetwork
-    from mask_detection.models.detector_network import build_detector
+    from mask_detection.models.builtin_detector import DetectorNetwork
+    from mask_detection.models.fcos import build_detector
     from mask_detection.models.preprocessing import normalise
 
     model = build_detector(2)

@@ -11,11 +11,11 @@ import pytest
 
 import detect_mask_image
 from mask_detection.io.images import read_image
-from mask_detection.models.faces import load_face_detector
+from mask_detection.models.load import load_face_detector
 from mask_detection.models.preprocessing import classifier_input, crop_faces
 from tests.helpers.paths import EXAMPLES
 
-TOLERANCE = 0.01  # of a probability; the twin's large weights are rounded to float16
+TOLERANCE = 0.01  # of a probability; the TFLite export's large weights are rounded to float16
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ import pytest
 import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli
-from mask_detection.models import litert
+from mask_detection.models import tflite
 from tests.conftest import Outcome
 from tests.helpers.paths import FIXTURES
 
-needs_litert = pytest.mark.skipif(not litert.is_available(), reason="LiteRT is not made for this machine")
+needs_litert = pytest.mark.skipif(not tflite.is_available(), reason="LiteRT is not made for this machine")
 
 LAMBDA_OF_KERAS_2 = FIXTURES / "lambda_tf215.h5"  # would leave a file in the working folder
 

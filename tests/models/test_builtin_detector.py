@@ -17,10 +17,10 @@ from mask_detection.commands import cli, doctor, evaluate
 from mask_detection.evaluation.metrics import box_iou
 from mask_detection.inference.detections import detect_masks
 from mask_detection.io.images import read_image
-from mask_detection.models import faces
 from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file
 from mask_detection.models.classifier import MaskClassifier
-from mask_detection.models.faces import FaceDetector, load_face_detector
+from mask_detection.models.face_detector import FaceDetector
+from mask_detection.models.load import first_at_hand, load_face_detector
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import ROOT
@@ -107,7 +107,7 @@ def test_without_other_files_auto_takes_it_from_the_project(shipped_detector, tm
 @pytest.mark.parametrize("file", ["deploy.prototxt", "face_detection_yunet_2026may.onnx"])
 def test_other_detectors_files_go_first(tmp_path, file):
     (tmp_path / file).touch()
-    assert faces.first_at_hand(tmp_path) == ("caffe" if file.endswith("txt") else "yunet")
+    assert first_at_hand(tmp_path) == ("caffe" if file.endswith("txt") else "yunet")
 
 
 def test_a_folders_own_file_goes_before_the_projects(tmp_path):
@@ -208,7 +208,7 @@ def test_without_a_classifier_the_detectors_word_counts():
 @pytest.fixture
 def no_classifier(monkeypatch):
     """Loading a classifier fails the test."""
-    monkeypatch.setattr("mask_detection.models.classifier.load_network", lambda path: pytest.fail(f"{path} was loaded"))
+    monkeypatch.setattr("mask_detection.models.load.load_network", lambda path: pytest.fail(f"{path} was loaded"))
 
 
 def test_photos_by_its_own_word(shipped_detector, no_classifier, tmp_path):

@@ -1,4 +1,4 @@
-"""What fuzzing has found: damage that made libraries crash, loop or answer nonsense."""
+"""What fuzzing has found: damage that made libraries crash, loop or predict nonsense."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from mask_detection.data.dataset import scan
 from mask_detection.data.splits import read_split
 from mask_detection.io import hdf5
-from mask_detection.models import faces, trial
+from mask_detection.models import opencv_detectors, trial
 from mask_detection.models.base import ModelInfo, Network
-from mask_detection.models.classifier import load_classifier, to_classifier
+from mask_detection.models.classifier import to_classifier
+from mask_detection.models.load import load_classifier, load_face_detector
 from mask_detection.training.checkpoints import open_run_folder, remove_run_folder
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import Answer
@@ -64,11 +65,11 @@ def test_attributes_of_another_type_are_refused(tiny_model, tmp_path, attribute,
     assert fault in the_fault(path)
 
 
-@pytest.mark.parametrize("answer", [np.nan, np.inf])
-def test_a_network_whose_answers_are_no_numbers_is_refused(answer):
-    network = Network(lambda batch: np.full((len(batch), 2), answer, np.float32), 2, ModelInfo(("a", "b"), 8))
+@pytest.mark.parametrize("prediction", [np.nan, np.inf])
+def test_a_network_whose_predictions_are_no_numbers_is_refused(prediction):
+    network = Network(lambda batch: np.full((len(batch), 2), prediction, np.float32), 2, ModelInfo(("a", "b"), 8))
     classifier = to_classifier(Path("damaged.tflite"), network)
-    with pytest.raises(MaskDetectionError, match=r"damaged\.tflite: answers with what is no number"):
+    with pytest.raises(MaskDetectionError, match=r"damaged\.tflite: predicts what is no number"):
         classifier.classify([np.zeros((9, 9, 3), np.uint8)])
 
 
@@ -87,7 +88,7 @@ def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, det
     for name in names:
         (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(MaskDetectionError) as caught:
-        faces.load_face_detector(detector, tmp_path)
+        load_face_detector(detector, tmp_path)
     assert str(tmp_path / names[0]) in str(caught.value)
     assert how in str(caught.value)
 
@@ -101,19 +102,19 @@ def test_networks_that_are_known_or_were_tried_are_not_tried(tmp_path, monkeypat
     monkeypatch.setattr(trial.sandbox, "run_probe", lambda *arguments: tries.append(arguments) or Answer([]))
     for _ in range(2):
         with pytest.raises(MaskDetectionError, match="is not a YuNet network or is damaged"):
-            faces.load_face_detector("yunet", tmp_path)
+            load_face_detector("yunet", tmp_path)
     assert len(tries) == (0 if is_known else 1)
 
 
 def test_boxes_that_are_no_numbers_are_left_out():
     rows = np.array([[1, 2, 3], [np.nan, 2, 3], [1, np.inf, 3], [3e38, 2, 3]], np.float32)
-    assert faces._finite(rows)[:, 0].tolist() == [1, np.float32(3e38)]
+    assert opencv_detectors._finite(rows)[:, 0].tolist() == [1, np.float32(3e38)]
 
 
 def test_haar_finds_a_face_in_a_picture_that_is_larger_than_it_works_on(portrait, monkeypatch):
-    detector = faces.HaarFaceDetector()
+    detector = opencv_detectors.HaarFaceDetector()
     [expected], _ = detector.detect(portrait)
-    monkeypatch.setattr(faces, "HAAR_MAX_SIDE", 300)
+    monkeypatch.setattr(opencv_detectors, "HAAR_MAX_SIDE", 300)
     [box], _ = detector.detect(portrait)
     np.testing.assert_allclose(box, expected, atol=30)
 

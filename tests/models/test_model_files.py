@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mask_detection.models.classifier import load_classifier
 from mask_detection.models.keras_file import load_keras_model
+from mask_detection.models.load import load_classifier
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import FIXTURES
 
@@ -58,7 +58,7 @@ def test_a_classic_model_answers_as_where_it_was_written(name):
 
 @pytest.fixture(params=CLASSIC_MODELS)
 def classic_model(request, tmp_path) -> Path:
-    """A copy, beside which its twin may be made."""
+    """A copy, beside which its TFLite export may be made."""
     return Path(shutil.copy(FIXTURES / request.param, tmp_path))
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from mask_detection.evaluation.metrics import box_iou
 from mask_detection.io.images import read_image
-from mask_detection.models import faces
-from mask_detection.models.faces import find_yunet_file, load_face_detector
+from mask_detection.models import load
+from mask_detection.models.load import load_face_detector
+from mask_detection.models.opencv_detectors import find_yunet_file
 from mask_detection.utils import downloads
 from tests.helpers.paths import EXAMPLES, SHARED
 
@@ -102,7 +103,7 @@ def test_on_first_use_it_is_fetched_into_the_default_folder(network, tmp_path, m
         fetched.append(remote_file.name)
         return Path(shutil.copy(network, folder / remote_file.name))
 
-    monkeypatch.setattr(faces, "FACE_FOLDER", tmp_path)
+    monkeypatch.setattr(load, "FACE_FOLDER", tmp_path)
     monkeypatch.setattr(downloads, "fetch", fetch)
     for _ in range(2):
         load_face_detector("yunet", tmp_path)

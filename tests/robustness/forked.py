@@ -62,8 +62,8 @@ def warm_up() -> None:
     import mask_detection.data.splits
     import mask_detection.evaluation.evaluator
     import mask_detection.io.writers
-    import mask_detection.models.twin  # noqa: F401
-    from mask_detection.models.litert import is_available
+    import mask_detection.models.convert  # noqa: F401
+    from mask_detection.models.tflite import is_available
 
     is_available()  # imports it
     cv2.setNumThreads(1)

@@ -29,7 +29,7 @@ import detect_mask_image
 import detect_mask_video
 import train_mask_detector
 from mask_detection.commands import prepare
-from mask_detection.models.tflite import read_record
+from mask_detection.models.tflite import read_metadata
 from tests.robustness import fuzz_seeds as seeds
 from tests.robustness.wholeness import broken, full_lines
 
@@ -115,10 +115,11 @@ def missing_model_parts(folder: Path) -> list[str]:
     names = ("model.h5", "model.tflite", "plot.png", "report.json", "split.json")
     if absent := [name for name in names if not (folder / name).exists()]:
         return [f"{name}: is missing" for name in absent]
-    record = read_record(folder / "model.tflite", (folder / "model.tflite").read_bytes())
-    is_twin = record and record.source_sha256 == hashlib.sha256((folder / "model.h5").read_bytes()).hexdigest()
+    metadata = read_metadata(folder / "model.tflite", (folder / "model.tflite").read_bytes())
+    source = hashlib.sha256((folder / "model.h5").read_bytes()).hexdigest()
+    is_export = metadata and metadata.source_sha256 == source
     left = ["model.training: was left behind"] if (folder / "model.training").exists() else []
-    return left if is_twin else [*left, "model.tflite: is of another model"]
+    return left if is_export else [*left, "model.tflite: is of another model"]
 
 
 def _train(*options: object) -> Scenario:

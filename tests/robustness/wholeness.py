@@ -11,7 +11,7 @@ import cv2
 import h5py
 
 from mask_detection.io.images import IMAGE_SUFFIXES, read_image
-from mask_detection.models.tflite import read_record
+from mask_detection.models.tflite import read_metadata
 
 
 def broken(files: Iterable[Path]) -> list[str]:
@@ -61,7 +61,7 @@ def _check_h5(path: Path) -> None:
 
 
 def _check_tflite(path: Path) -> None:
-    if read_record(path, path.read_bytes()) is None:
+    if read_metadata(path, path.read_bytes()) is None:
         raise ValueError("has no record")
 
 

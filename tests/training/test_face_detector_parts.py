@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mask_detection.evaluation.metrics import box_iou
-from mask_detection.models.detector_decoding import (
+from mask_detection.models.face_detector import keep_faces
+from mask_detection.models.fcos import (
     CLASSES,
     DISTANCES,
     FACE,
@@ -15,7 +16,6 @@ from mask_detection.models.detector_decoding import (
     cell_strides,
     decode,
 )
-from mask_detection.models.faces import keep_faces
 from mask_detection.training.detector.dataset import Photo
 from mask_detection.training.detector.mosaic import MIN_FACE, make_picture, random_window
 from mask_detection.training.detector.targets import (

@@ -12,14 +12,15 @@ import pytest
 from mask_detection.commands.prepare import main
 from mask_detection.data.box_sampling import background_boxes, jitter_box
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.models import faces
+from mask_detection.models import load
+from mask_detection.models.face_detector import FaceDetector
 from tests.helpers.paths import SHARED
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)  # BGR
 WIDTH, HEIGHT = 400, 300
 
 
-class PaintedFaceDetector(faces.FaceDetector):
+class PaintedFaceDetector(FaceDetector):
     """Finds what the tests put into ``boxes``, in every picture."""
 
     name = "painted"
@@ -38,11 +39,11 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> PaintedFaceDetector:
     """Takes the place of every face detector."""
     detector = PaintedFaceDetector(0.5)
 
-    def load(kind: str, folder: Path, confidence: float, detect_size: int | None) -> faces.FaceDetector:
+    def load_painted(kind: str, folder: Path, confidence: float, detect_size: int | None) -> FaceDetector:
         detector.confidence = confidence
         return detector
 
-    monkeypatch.setattr(faces, "load_face_detector", load)
+    monkeypatch.setattr(load, "load_face_detector", load_painted)
     return detector
 
 

@@ -77,7 +77,7 @@ def test_the_backbone_may_work_at_another_size_than_the_input(train):
     import keras
     import numpy as np
 
-    from mask_detection.models.classifier import load_classifier
+    from mask_detection.models.load import load_classifier
 
     status, folder = train("--backbone-size", 32, "--epochs", 1)
 

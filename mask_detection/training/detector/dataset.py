@@ -21,7 +21,7 @@ from mask_detection.data.duplicates import find_groups
 from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.evaluation.metrics import box_sizes
 from mask_detection.io.images import read_image
-from mask_detection.models.faces import FaceDetector
+from mask_detection.models.face_detector import FaceDetector
 from mask_detection.training.detector.targets import IGNORED, UNKNOWN_CLASS
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import written_whole

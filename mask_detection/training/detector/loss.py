@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mask_detection.models.detector_decoding import CLASSES, DISTANCES, FACE, MAX_LOG_DISTANCE
+from mask_detection.models.fcos import CLASSES, DISTANCES, FACE, MAX_LOG_DISTANCE
 from mask_detection.training.detector.targets import TARGET_CLASS, TARGET_DISTANCES, TARGET_FACE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def detector_loss(targets: Tensor, outputs: Tensor) -> Tensor:
 
     Args:
         targets: (B, L, 6) from :func:`mask_detection.training.detector.targets.make_targets`.
-        outputs: (B, L, 5 + n_classes), see :mod:`mask_detection.models.detector_decoding`.
+        outputs: (B, L, 5 + n_classes), see :mod:`mask_detection.models.fcos`.
 
     Returns:
         A scalar.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mask_detection.models.detector_decoding import STRIDES, cell_centres, cell_strides
+from mask_detection.models.fcos import STRIDES, cell_centres, cell_strides
 
 # Instead of the index of a class:
 UNKNOWN_CLASS = -1  # a face that teaches nothing about classes, such as one whose mask is worn wrong
@@ -36,7 +36,7 @@ def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, i
         input_size: height and width of the input in pixels.
 
     Returns:
-        (L, 6) float32, a row a cell in the order of :func:`mask_detection.models.detector_decoding.cell_centres`:
+        (L, 6) float32, a row a cell in the order of :func:`mask_detection.models.fcos.cell_centres`:
         1 for a face, 0 for none, -1 for no matter; its class; and how far its left, top, right and bottom sides are
         from the cell's centre, in strides. Class and distances have a meaning only where there is a face.
     """

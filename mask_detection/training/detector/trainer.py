@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mask_detection.evaluation.metrics import GroundTruth, ScoredBoxes, match_images
-from mask_detection.models.detector_decoding import INPUT_MULTIPLE, decode
-from mask_detection.models.faces import keep_faces
+from mask_detection.models.face_detector import keep_faces
+from mask_detection.models.fcos import INPUT_MULTIPLE, decode
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
 from mask_detection.training.detector.dataset import Photo, PhotoStore
@@ -72,7 +72,7 @@ def train_detector(
     """Train a detector in place, and leave it with averaged weights.
 
     Args:
-        model: from :func:`mask_detection.models.detector_network.build_detector`.
+        model: from :func:`mask_detection.models.fcos.build_detector`.
         training: the photos to learn from.
         shares: (P,) how often each is drawn, relative to the others.
         validation: the photos to measure on.

@@ -12,7 +12,8 @@ import pytest
 
 from mask_detection.evaluation.metrics import box_iou
 from mask_detection.io.images import read_image
-from mask_detection.models.faces import keep_faces, load_face_detector
+from mask_detection.models.face_detector import keep_faces
+from mask_detection.models.load import load_face_detector
 from mask_detection.utils import defaults
 from tests.helpers.paths import EXAMPLES
 

@@ -1,0 +1,106 @@
+"""Loading what detection needs: a face detector by its kind, a classifier by its file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from mask_detection.models import tflite
+from mask_detection.models.base import Network
+from mask_detection.models.builtin_detector import DETECT_SIZE, BuiltinFaceDetector
+from mask_detection.models.classifier import MaskClassifier, to_classifier
+from mask_detection.models.convert import load_export
+from mask_detection.models.face_detector import FaceDetector
+from mask_detection.models.opencv_detectors import (
+    CAFFE_DETECT_SIZE,
+    YUNET_DETECT_SIZE,
+    YUNET_FILES,
+    CaffeFaceDetector,
+    HaarFaceDetector,
+    YuNetFaceDetector,
+)
+from mask_detection.utils import downloads
+from mask_detection.utils.defaults import CONFIDENCE, FACE_FOLDER, MODEL_FILE
+from mask_detection.utils.errors import MaskDetectionError
+
+logger = logging.getLogger(__name__)
+
+
+def load_face_detector(
+    kind: str = "auto", folder: Path = FACE_FOLDER, confidence: float = CONFIDENCE, detect_size: int | None = None
+) -> FaceDetector:
+    """Load a face detector and log in one line which one it is.
+
+    Args:
+        kind: ``caffe``, ``yunet``, ``builtin``, ``haar`` or ``auto``: the first of the first two whose files lie in
+            ``folder``, otherwise ``builtin``. ``auto`` never touches the network; ``caffe`` and ``yunet`` fetch missing
+            files into the default folder.
+        folder: where the detectors' files lie. One that is not the default is used as it is, but the built-in
+            detector is taken from the default folder where this one has none.
+        confidence: faces below it are dropped, 0..1.
+        detect_size: what the image's longer side is scaled to for the network, in pixels; None is each detector's
+            own choice. Haar works on the image as it is, up to ``HAAR_MAX_SIDE``.
+
+    Raises:
+        MaskDetectionError: the files are missing, damaged or cannot be fetched.
+    """
+    is_default = folder.resolve() == FACE_FOLDER
+    if not is_default and not folder.is_dir():
+        raise MaskDetectionError(f"{folder}: there is no such folder; name the one with the face detector's files")
+    chosen = first_at_hand(folder) if kind == "auto" else kind
+    if is_default and kind in downloads.KITS:
+        _fetch_missing(kind, folder)
+    if chosen == "caffe":
+        detector: FaceDetector = CaffeFaceDetector(folder, confidence, detect_size or CAFFE_DETECT_SIZE)
+    elif chosen == "yunet":
+        detector = YuNetFaceDetector(folder, confidence, detect_size or YUNET_DETECT_SIZE)
+    elif chosen == "builtin":
+        detector = BuiltinFaceDetector(folder, confidence, detect_size or DETECT_SIZE)
+    else:
+        detector = HaarFaceDetector(confidence)
+    logger.info("face detector: %s", detector.name)
+    if kind == "auto" and chosen == "haar":
+        logger.warning("it misses most masked faces; run `pip install ai-edge-litert` to use the built-in detector")
+    return detector
+
+
+def first_at_hand(folder: Path) -> str:
+    """The kind of detector that ``auto`` takes."""
+    if any(folder.glob("*.caffemodel")) or any(folder.glob("*.prototxt")):
+        return "caffe"
+    if any(folder.glob(YUNET_FILES)):
+        return "yunet"
+    return "builtin" if tflite.is_available() else "haar"  # LiteRT is not made for every machine
+
+
+def _fetch_missing(kind: str, folder: Path) -> None:
+    patterns = {"caffe": ("*.prototxt", "*.caffemodel"), "yunet": (YUNET_FILES,)}[kind]
+    for remote_file, pattern in zip(downloads.KITS[kind], patterns, strict=True):
+        if not any(folder.glob(pattern)):
+            downloads.fetch(remote_file, folder)
+
+
+def load_classifier(path: Path = MODEL_FILE, class_names: Sequence[str] | None = None) -> MaskClassifier:
+    """Load a mask classifier.
+
+    Args:
+        path: an HDF5 model that ``train_mask_detector.py`` or the classic script wrote, or a ``.tflite`` one, whatever
+            its suffix. An HDF5 model runs as its TFLite export where LiteRT is installed.
+        class_names: in the order of the model's outputs; instead of the names that the file holds.
+
+    Raises:
+        MaskDetectionError: it is no usable model, or the names don't fit its outputs.
+    """
+    return to_classifier(path, load_network(path), class_names)
+
+
+def load_network(path: Path) -> Network:
+    """Load a model file into the library that runs it fastest here; see :func:`load_classifier`."""
+    if tflite.is_tflite(path):
+        return tflite.load_tflite(path)
+    if path.is_file() and tflite.is_available():
+        return load_export(path)
+    from mask_detection.models.keras_file import keras_network, load_keras_model
+
+    return keras_network(*load_keras_model(path))
