@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.utils import defaults
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ TRAINING_OPTIONS = (
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     files = parser.add_argument_group("files").add_argument
     files("-d", "--dataset", type=Path, nargs="+", required=True, metavar="DIR", help="folders of class folders")
     files(
@@ -68,17 +68,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     files("--init", type=Path, metavar="MODEL", help="start from this model's backbone instead of ImageNet's weights")
     files("--resume", action="store_true", help="go on with a run that was killed, from its last finished epoch")
     add = parser.add_argument_group("training").add_argument
-    add("--epochs", type=cli.positive_int, default=20, help="of the head (default: %(default)s)")
+    add("--epochs", type=options.positive_int, default=20, help="of the head (default: %(default)s)")
     add(
         "--fine-tune",
-        type=cli.count,
+        type=options.count,
         default=0,
         metavar="EPOCHS",
         help="then train the last blocks too (default: 0, don't)",
     )
-    add("--batch-size", type=cli.positive_int, default=32, help="images in a batch (default: %(default)s)")
+    add("--batch-size", type=options.positive_int, default=32, help="images in a batch (default: %(default)s)")
     add("--learning-rate", type=float, default=1e-4, help="of the Adam optimizer (default: %(default)s)")
-    add("--views", type=cli.positive_int, default=4, help="random views made of each image (default: %(default)s)")
+    add("--views", type=options.positive_int, default=4, help="random views made of each image (default: %(default)s)")
     add("--augmentation", choices=("street", "classic"), default="street", help="kind of views (default: %(default)s)")
     add("--head", choices=("classic", "flatten"), default="classic", help="what lies above MobileNetV2's features")
     add("--image-size", type=image_size, default=224, help="width and height of the input (default: %(default)s)")
@@ -90,12 +90,22 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--patience",
-        type=cli.count,
+        type=options.count,
         default=5,
         help="epochs without progress before it stops; 0: never (default: %(default)s)",
     )
-    add("--validation-size", type=cli.share, default=0.1, help="part of the images that guides (default: %(default)s)")
-    add("--test-size", type=cli.share, default=0.2, help="part of the images for the final test (default: %(default)s)")
+    add(
+        "--validation-size",
+        type=options.fraction,
+        default=0.1,
+        help="fraction for validation (default: %(default)s)",
+    )
+    add(
+        "--test-size",
+        type=options.fraction,
+        default=0.2,
+        help="fraction for the final test (default: %(default)s)",
+    )
     add("--seed", type=int, default=42, help="the same seed gives the same split and views (default: %(default)s)")
     args = parser.parse_args(argv)
     args.plot = args.plot or args.model.with_name("plot.png")
@@ -130,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(args.dataset))
     background = dataset.list_images(args.background)
     split, facts = make_split(args, samples)
-    arguments = cli.plain_arguments(args, without=OUTPUTS)
+    arguments = options.plain_arguments(args, without=OUTPUTS)
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
     run_folder = checkpoints.open_run_folder(args.model, identity, args.resume)
 

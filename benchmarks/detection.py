@@ -11,7 +11,7 @@ written; photos are written.
   are scaled to a width of 400 pixels.
 - same size: the detection script with 400 pixels for the face detector, too.
 - default: the detection script as it is.
-- own word: likewise, without the classifier; only the built-in detector can do that.
+- one stage: likewise, without the classifier; only the built-in detector can do that.
 
 Speed and processor time are those after the first answer. A figure is the median of all rounds; behind it stands the
 median of its ratios to the classic run of the same round.
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection.commands import cli  # noqa: E402
+from mask_detection.commands import cli, options  # noqa: E402
 from mask_detection.utils import defaults  # noqa: E402
 from mask_detection.utils.errors import MaskDetectionError  # noqa: E402
 
@@ -52,7 +52,7 @@ LOOPS: dict[str, list[str]] = {
     "classic": [],
     "same size": ["--detect-size", str(CLASSIC_WIDTH)],
     "default": [],
-    "own word": ["--model", str(defaults.BUILTIN_MODEL)],
+    "one stage": ["--one-stage"],
 }
 STAGES = "read", "faces", "classify"
 COMPARED = {"frames_per_s": "frames/s", "first_s": "first s", "peak_mb": "peak MB", "cpu_ms": "CPU ms/frame"}
@@ -60,16 +60,16 @@ COMPARED = {"frames_per_s": "frames/s", "first_s": "first s", "peak_mb": "peak M
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     add = parser.add_argument
     inputs = parser.add_mutually_exclusive_group(required=True)
     inputs.add_argument("--video", type=Path, nargs="+", metavar="FILE", help="videos")
     inputs.add_argument("--photos", type=Path, nargs="+", metavar="DIR", help="folders of photos")
     add("--detector", nargs="+", choices=defaults.DETECTORS, default=["caffe"], help="default: %(default)s")
-    cli.add_face_folder_argument(parser)
-    cli.add_model_argument(parser)
-    add("--rounds", type=cli.positive_int, default=3, help="default: %(default)s")
-    add("--max-frames", type=cli.positive_int, metavar="N", help="stop each video after N frames")
+    options.add_face_folder_option(parser)
+    options.add_model_option(parser)
+    add("--rounds", type=options.positive_int, default=3, help="default: %(default)s")
+    add("--max-frames", type=options.positive_int, metavar="N", help="stop each video after N frames")
     add("--json", type=Path, metavar="FILE", help="write the figures of every run")
     add("--loop", choices=LOOPS, help=argparse.SUPPRESS)  # set in the processes that this one starts
     add("--stages", type=Path, help=argparse.SUPPRESS)
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = []
     for source in args.video or args.photos:
         for detector in args.detector:
-            loops = [loop for loop in LOOPS if loop != "own word" or detector == "builtin"]
+            loops = [loop for loop in LOOPS if loop != "one stage" or detector == "builtin"]
             rounds = [{loop: measure(loop, source, detector, args) for loop in loops} for _ in range(args.rounds)]
             print(f"\n{source.name}, {detector}\n{table(rounds)}", flush=True)
             results.append({"source": str(source), "detector": detector, "rounds": rounds})

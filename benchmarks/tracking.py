@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, NamedTuple
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection.commands import cli  # noqa: E402
+from mask_detection.commands import cli, options  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mask_detection.inference.detections import Detections
+    from mask_detection.inference.detector import MaskDetector
     from mask_detection.io.sources import Frame, VideoSource
-    from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.face_detector import FaceDetector
 
 HALF_WINDOW = 0.5  # seconds
 
@@ -42,20 +41,20 @@ class Sighting(NamedTuple):
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.add_argument("-s", "--source", nargs="+", required=True, metavar="FILE", help="videos")
     parser.add_argument(
         "--every",
-        type=cli.positive_int,
+        type=options.positive_int,
         nargs="+",
         default=[1],
         metavar="N",
         help="look at each Nth frame (default: 1)",
     )
     parser.add_argument(
-        "--shrink", type=cli.positive_int, default=1, metavar="N", help="make the frames N times smaller first"
+        "--shrink", type=options.positive_int, default=1, metavar="N", help="make the frames N times smaller first"
     )
-    cli.add_stage_arguments(parser)
+    options.add_detector_options(parser)
     return parser.parse_args(argv)
 
 
@@ -65,12 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from mask_detection.io.sources import open_source
 
-    stages = cli.load_stages(args)
+    detector = options.mask_detector(args)
     print(f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'delay':>7}{'longest':>9}")
     for name in args.source:
         with open_source(name) as source:
             half_window = HALF_WINDOW * source.frame_rate
-            seen = list(detect(source, *stages, args.shrink))
+            seen = list(detect(source, detector, args.shrink))
         for every in args.every:
             tracks = follow(seen[::every])
             raw, smoothed = (sum(len(changes(track, column)) for track in tracks) for column in ("raw", "smoothed"))
@@ -83,17 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_DONE
 
 
-def detect(
-    source: VideoSource, face_detector: FaceDetector, classifier: MaskClassifier, shrink: int
-) -> Iterator[tuple[Frame, Detections]]:
+def detect(source: VideoSource, detector: MaskDetector, shrink: int) -> Iterator[tuple[Frame, Detections]]:
     """Yield each frame and what is seen in it when it is that many times smaller."""
     import cv2
 
-    from mask_detection.inference.detections import detect_masks
-
     for frame in source:
         image = cv2.resize(frame.image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
-        yield frame, detect_masks(image, face_detector, classifier)
+        yield frame, detector(image)
 
 
 def follow(seen: Iterable[tuple[Frame, Detections]]) -> list[list[Sighting]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_FOLDER))
 
-from mask_detection.commands import cli  # noqa: E402
+from mask_detection.commands import cli, options  # noqa: E402
 
 IMAGE_SIZE = 224
 BATCH_SIZE = 32
@@ -32,10 +32,10 @@ LEARNING_RATE = 1e-4
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.add_argument("-d", "--dataset", type=Path, required=True, metavar="DIR", help="a folder of class folders")
-    parser.add_argument("--epochs", type=cli.positive_int, default=20, help="default: %(default)s")
-    parser.add_argument("--views", type=cli.positive_int, nargs="+", default=[4], help="numbers of views to try")
+    parser.add_argument("--epochs", type=options.positive_int, default=20, help="default: %(default)s")
+    parser.add_argument("--views", type=options.positive_int, nargs="+", default=[4], help="numbers of views to try")
     parser.add_argument("--split-file", type=Path, metavar="FILE", help="made where there is none (default: a new one)")
     parser.add_argument("--seed", type=int, default=42, help="default: %(default)s")
     parser.add_argument("--recipe", help=argparse.SUPPRESS)  # set in the processes that this one starts

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mask_detection.commands import cli
+from mask_detection.commands import options
 
 COMMANDS = {
     "download": "fetch a face detector or the classic data set, verified by hash",
@@ -20,7 +20,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; return its exit status."""
-    parser = cli.argument_parser(
+    parser = options.argument_parser(
         "\n".join([f"{__doc__}\n", *(f"  {name:<20}{summary}" for name, summary in COMMANDS.items())])
     )
     parser.prog = "python -m mask_detection"

@@ -243,7 +243,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that arranges for Ctrl-C to come while the next picture is waited for after so many."""
 
     def arrange(n_pictures: int) -> None:
-        from mask_detection.inference import photos, video
+        from mask_detection.inference import pipeline
         from mask_detection.utils import threads
 
         @contextmanager
@@ -255,8 +255,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             raise KeyboardInterrupt
             yield
 
-        for module in (photos, video):
-            monkeypatch.setattr(module, "overlapped", interrupted)
+        monkeypatch.setattr(pipeline, "overlapped", interrupted)
 
     return arrange
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.io.cameras import Camera, find_cameras
 from mask_detection.utils import defaults, sandbox
 from mask_detection.utils.errors import MaskDetectionError
@@ -78,10 +78,10 @@ class Finding(NamedTuple):
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection doctor"
-    cli.add_face_folder_argument(parser)
-    cli.add_model_argument(parser)
+    options.add_face_folder_option(parser)
+    options.add_model_option(parser)
     return parser.parse_args(argv)
 
 
@@ -257,7 +257,7 @@ def _detector(kind: str, load: Callable[[], FaceDetector]) -> Finding:
 def check_model(args: argparse.Namespace) -> Iterator[Finding]:
     """The model file, and what it says of itself; the network is not built."""
     path: Path = args.model
-    if path == defaults.BUILTIN_MODEL:
+    if path == options.BUILTIN_MODEL:
         yield Finding("file", "none: the built-in face detector's own word")
         return
     yield Finding("file", str(path))

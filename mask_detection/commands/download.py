@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.utils import defaults, downloads
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import make_folder
@@ -43,7 +43,7 @@ UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFErr
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection download"
     parser.add_argument("what", choices=[*downloads.KITS, "dataset"], help="what to fetch")
     parser.add_argument(

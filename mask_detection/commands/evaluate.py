@@ -12,7 +12,7 @@ Reported are, for all faces and for those of at least 16, 32 and 64 pixels (the 
 - classifier: accuracy on the true boxes for each class, and their mean, the balanced accuracy;
 - time: median and mean of finding and classifying a photo's faces at --confidence, without reading the file.
 
-With --model builtin, the answers to true boxes are those to the boxes that were found.
+With --one-stage, the predictions for true boxes are those for the boxes that were found.
 
 A box is found from IoU 0.5 on. AP is the whole area under the curve over the faces from confidence 0.1 on. Faces of a
 class that the model doesn't know count in the first part only. --dataset takes a folder of class folders of face
@@ -23,7 +23,6 @@ crops and measures the classifier alone. Exit status: 0 all done, 1 some files c
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,9 +31,8 @@ from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
@@ -43,8 +41,8 @@ if TYPE_CHECKING:
     from mask_detection.data.annotations import Annotation
     from mask_detection.evaluation.evaluator import PhotoResult
     from mask_detection.evaluation.metrics import Matches
+    from mask_detection.inference.detector import MaskDetector
     from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.face_detector import FaceDetector
 
     Curves = Mapping[str, Mapping[str, Matches]]  # by panel title and class
 
@@ -57,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection evaluate"
     add = parser.add_argument
     add("--images", type=Path, metavar="DIR", help="folder of photos")
@@ -71,12 +69,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--json", type=Path, metavar="FILE", help="write the figures here; - is standard output, without the table")
     add("-p", "--plot", type=plot_file, metavar="FILE", help="draw precision-recall curves here (.png)")
-    cli.add_stage_arguments(parser)
+    options.add_detector_options(parser)
     args = parser.parse_args(argv)
     if (args.images, args.annotations).count(None) != (2 if args.dataset else 0):
         parser.error("give either --images and --annotations, or --dataset")
-    if args.dataset and args.model == defaults.BUILTIN_MODEL:
-        parser.error("--model builtin finds faces by itself and needs whole photos: --images and --annotations")
+    if args.dataset and options.is_one_stage(args):
+        parser.error("--one-stage finds faces by itself and needs whole photos: --images and --annotations")
     return args
 
 
@@ -119,7 +117,7 @@ def evaluate_photos(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
         MaskDetectionError: there is nothing to evaluate, or the stages cannot be loaded.
     """
     from mask_detection.data.annotations import read_annotations
-    from mask_detection.evaluation.evaluator import match_classes, photo_figures
+    from mask_detection.evaluation.evaluator import AP_CONFIDENCE, match_classes, photo_figures
 
     faults: list[MaskDetectionError] = []
 
@@ -129,10 +127,10 @@ def evaluate_photos(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
 
     annotations = read_annotations(args.images, args.annotations, on_error=leave_out)
     annotations = [annotation for annotation in annotations if is_chosen(annotation.image, args.fold)]
-    stages = face_detector, sensitive_detector, classifier = load_stages(args)
-    class_names = classifier.class_names if classifier else face_detector.class_names
+    detector = options.mask_detector(args)
+    class_names = detector.class_names
     check_labels({label for annotation in annotations for label in annotation.labels}, class_names, args.annotations)
-    photos = examine_photos(annotations, stages, leave_out)
+    photos = examine_photos(annotations, detector, leave_out)
     if not photos:
         raise MaskDetectionError(f"{args.images}: no photo is left to evaluate (fold {args.fold}); check the folders")
     report = {
@@ -141,25 +139,14 @@ def evaluate_photos(args: argparse.Namespace) -> tuple[dict[str, Any], Curves]:
         "fold": args.fold,
         "photos": len(photos),
         "left_out": len(faults),
-        "face_detector": face_detector.name,
+        "face_detector": detector.face_detector_name,
         "model": str(args.model),
         "classes": class_names,
-        "confidence": face_detector.confidence,
-        "confidence_for_ap": sensitive_detector.confidence,
+        "confidence": detector.confidence,
+        "confidence_for_ap": min(AP_CONFIDENCE, detector.confidence),
         **photo_figures(photos, class_names, args.confidence),
     }
     return report, {_title(size): match_classes(photos, class_names, size) for size in PLOTTED_SIZES}
-
-
-def load_stages(args: argparse.Namespace) -> tuple[FaceDetector, FaceDetector, MaskClassifier | None]:
-    """The face detector as asked for, the same at the low confidence that AP needs, and the classifier."""
-    from mask_detection.evaluation.evaluator import AP_CONFIDENCE
-
-    low = argparse.Namespace(**{**vars(args), "confidence": min(AP_CONFIDENCE, args.confidence)})
-    sensitive_detector, classifier = cli.load_stages(low)
-    face_detector = copy.copy(sensitive_detector)  # shares the network
-    face_detector.confidence = args.confidence
-    return face_detector, sensitive_detector, classifier
 
 
 def is_chosen(path: Path, fold: str) -> bool:
@@ -182,7 +169,7 @@ def check_labels(labels: Collection[str], class_names: Sequence[str], source: Pa
 
 def examine_photos(
     annotations: Sequence[Annotation],
-    stages: tuple[FaceDetector, FaceDetector, MaskClassifier | None],
+    detector: MaskDetector,
     on_error: Callable[[MaskDetectionError], None],
 ) -> list[PhotoResult]:
     """Detect in each photo; one that cannot be read is given to ``on_error`` and left out."""
@@ -194,7 +181,7 @@ def examine_photos(
     photos = []
     for annotation in tqdm(annotations, unit="photo", disable=None, leave=False):
         try:
-            photos.append(examine_photo(read_image(annotation.image), annotation, *stages))
+            photos.append(examine_photo(read_image(annotation.image), annotation, detector))
         except MaskDetectionError as error:
             on_error(error)
     return photos

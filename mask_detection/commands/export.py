@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -40,7 +40,7 @@ CALIBRATION_PHOTOS = 200  # more change the ranges of the layers' numbers hardly
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection export"
     add = parser.add_argument
     add(

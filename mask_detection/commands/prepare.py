@@ -48,7 +48,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.data.folds import FOLDS
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
@@ -63,23 +63,23 @@ MIN_FACE_PIXELS = 12  # smaller side; below, people hardly see a mask either
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection prepare"
     add = parser.add_argument
     add("source", type=Path, metavar="SRC", help="folder of class folders; with --crops, of photos")
     add("destination", type=Path, metavar="DST", help="new folder, or one that an earlier run made")
-    add("--size", type=cli.positive_int, default=224, help="smaller side at most, in pixels (default: %(default)s)")
+    add("--size", type=options.positive_int, default=224, help="smaller side at most, in pixels (default: %(default)s)")
     add("--crops", action="store_true", help="cut faces out of photos by their boxes; the rest is for --crops only")
     add("--annotations", type=Path, metavar="DIR", help="folder of the boxes (default: found beside the photos)")
     add(
         "--margin",
-        type=cli.share,
+        type=options.fraction,
         metavar="0..1",
         help="add this part of a box's longer side on each side (default: as detection does)",
     )
     add(
         "--min-size",
-        type=cli.positive_int,
+        type=options.positive_int,
         metavar="PX",
         help=f"leave out faces whose smaller side has fewer pixels (default: {MIN_FACE_PIXELS})",
     )
@@ -89,10 +89,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=FOLDS,
         help="leave out this fifth of the photos; may be given several times",
     )
-    add("--jitter", type=cli.count, metavar="N", help="cut out every face N times more, boxed otherwise (default: 0)")
-    add("--background", type=cli.count, metavar="N", help="cut out N places a photo without a face (default: 0)")
+    add(
+        "--jitter",
+        type=options.count,
+        metavar="N",
+        help="cut out every face N times more, its box moved (default: 0)",
+    )
+    add("--background", type=options.count, metavar="N", help="cut out N places a photo without a face (default: 0)")
     add("--background-to", type=Path, metavar="DIR", help="their folder (default: DST_background, beside DST)")
-    cli.add_face_detector_arguments(parser, default=None)
+    options.add_face_detector_options(parser, default=None)
     parser.set_defaults(face=None)
     args = parser.parse_args(argv)
     check_combination(parser, args)

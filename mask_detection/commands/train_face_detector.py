@@ -22,7 +22,7 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mask_detection.commands import cli
+from mask_detection.commands import cli, options
 from mask_detection.data.folds import FOLDS
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
@@ -44,7 +44,7 @@ KIND_SHARES = (0.65, 0.3, 0.05)  # how often photos with boxes, of single faces,
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = cli.argument_parser(__doc__)
+    parser = options.argument_parser(__doc__)
     parser.prog = "python -m mask_detection train-face-detector"
     files = parser.add_argument_group("files").add_argument
     files("--images", type=Path, nargs="+", required=True, metavar="DIR", help="folders of photos")
@@ -63,7 +63,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="LABEL",
         help="labels of faces that teach nothing about classes (default: %(default)s)",
     )
-    cli.add_face_folder_argument(parser)
+    options.add_face_folder_option(parser)
     files(
         "-o",
         "--output",
@@ -75,10 +75,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     files("--init", type=Path, metavar="FILE", help="start from a detector's .weights.h5 or a classifier's .h5")
     files("--resume", action="store_true", help="go on with a run that was killed, from its last finished epoch")
     add = parser.add_argument_group("training").add_argument
-    add("--epochs", type=cli.positive_int, default=24, help="in all (default: %(default)s)")
-    add("--final-epochs", type=cli.count, default=4, metavar="N", help="the last ones, larger (default: %(default)s)")
-    add("--steps", type=cli.positive_int, metavar="N", help="batches an epoch (default: as many pictures as photos)")
-    add("--batch-size", type=cli.positive_int, default=16, help="pictures in a batch (default: %(default)s)")
+    add("--epochs", type=options.positive_int, default=24, help="in all (default: %(default)s)")
+    add(
+        "--final-epochs",
+        type=options.count,
+        default=4,
+        metavar="N",
+        help="the last, larger (default: %(default)s)",
+    )
+    add("--steps", type=options.positive_int, metavar="N", help="batches an epoch (default: an image a photo)")
+    add("--batch-size", type=options.positive_int, default=16, help="images in a batch (default: %(default)s)")
     add("--learning-rate", type=float, default=5e-4, help="the highest, of AdamW (default: %(default)s)")
     add("--size", type=input_size, default=320, help="of the pictures, in pixels (default: %(default)s)")
     add("--final-size", type=input_size, default=416, help="in the last epochs (default: %(default)s)")
@@ -117,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for suffix in (".tflite", ".weights.h5", ".json", ".png"):
         check_can_write(args.output.with_suffix(suffix))
-    arguments = cli.plain_arguments(args, without=OUTPUTS)
+    arguments = options.plain_arguments(args, without=OUTPUTS)
     run_folder = checkpoints.open_run_folder(args.output, {"arguments": arguments}, args.resume)
     faults: list[MaskDetectionError] = []
     facts = gather(args, run_folder, faults)

@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mask_detection.evaluation.metrics import GroundTruth, Matches, ScoredBoxes, box_iou, box_sizes, match_images
-from mask_detection.inference.detections import CERTAIN_FROM, Detections, detect_masks
-from mask_detection.models.preprocessing import crop_faces
+from mask_detection.inference.detections import CERTAIN_FROM, Detections
 
 if TYPE_CHECKING:
     from mask_detection.data.annotations import Annotation
-    from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.face_detector import FaceDetector
+    from mask_detection.inference.detector import MaskDetector
 
 IOU_THRESHOLD = 0.5  # the least overlap with a true face that counts as finding it
 AP_CONFIDENCE = 0.1  # average precision is over faces from here on, however sure a user wants to be
@@ -52,50 +50,25 @@ class PhotoResult:
     seconds: float
 
 
-def examine_photo(
-    frame: np.ndarray,
-    annotation: Annotation,
-    face_detector: FaceDetector,
-    sensitive_detector: FaceDetector,
-    classifier: MaskClassifier | None,
-) -> PhotoResult:
+def examine_photo(frame: np.ndarray, annotation: Annotation, detector: MaskDetector) -> PhotoResult:
     """Detect in a photo and classify its true boxes.
 
     Args:
         frame: the photo, (H, W, 3) BGR uint8.
         annotation: its faces.
-        face_detector: at the usual confidence; the run with it is timed.
-        sensitive_detector: the same at a low confidence; the run with it gives the detections.
-        classifier: of the faces; None where the face detector's own word counts.
+        detector: at the usual confidence; the run with it is timed.
     """
-    detections = detect_masks(frame, sensitive_detector, classifier)  # first, so that warming up is not timed
+    # First, so that warming up is not timed.
+    detections = detector.with_confidence(min(AP_CONFIDENCE, detector.confidence))(frame)
     start = time.perf_counter()
-    detect_masks(frame, face_detector, classifier)
+    detector(frame)
     seconds = time.perf_counter() - start
-    if classifier:
-        probabilities = classifier.classify(crop_faces(frame, to_pixels(annotation.boxes)))  # (N, n_classes)
-    else:
-        probabilities = _probabilities_of_found(annotation.boxes, detections)
-    certainties = probabilities.max(axis=1, initial=0)
-    answers = np.where(certainties > 0, np.asarray(detections.class_names)[probabilities.argmax(axis=1)], "")
     truth = GroundTruth(annotation.boxes, np.asarray(annotation.labels, str))
-    return PhotoResult(truth, answers, certainties, detections, seconds)
-
-
-def _probabilities_of_found(boxes: np.ndarray, detections: Detections) -> np.ndarray:
-    """What was said of the detection that overlaps each true box (N, 4) best: (N, n_classes), zeros where none does."""
-    if not len(detections):
-        return np.zeros((len(boxes), len(detections.class_names)), np.float32)
-    overlaps = box_iou(boxes, detections.boxes)  # (N, M)
-    is_found = overlaps.max(axis=1, keepdims=True) >= IOU_THRESHOLD
-    return detections.probabilities[overlaps.argmax(axis=1)] * is_found
-
-
-def to_pixels(boxes: np.ndarray) -> np.ndarray:
-    """Round boxes (N, 4) float xyxy to int32 so that also one narrower than a pixel holds something."""
-    upper_left = np.minimum(boxes[:, :2].round(), np.ceil(boxes[:, 2:]) - 1)
-    lower_right = np.maximum(boxes[:, 2:].round(), upper_left + 1)
-    return np.hstack([upper_left, lower_right]).astype(np.int32)
+    of_truth = detector.classify(frame, annotation.boxes)
+    # Even probabilities: in one-stage mode, a face that was not found.
+    is_classified = of_truth.probabilities.max(axis=1, initial=0) > of_truth.probabilities.min(axis=1, initial=1)
+    predictions = np.where(is_classified, np.asarray(of_truth.labels, str), "")
+    return PhotoResult(truth, predictions, of_truth.label_probabilities * is_classified, detections, seconds)
 
 
 def match_faces(photos: Iterable[PhotoResult], min_size: float = 0.0) -> Matches:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from mask_detection.inference.classes import is_bare
+from mask_detection.inference.sinks import Sink
 from mask_detection.inference.tracking import MAX_GAP
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -48,7 +49,7 @@ def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]
 
 
 class AlarmCommand:
-    """Runs a command in the background, once for each event, and says in one line when that failed.
+    """Runs a command in the background, once for each event, and logs a line when that failed.
 
     The event is one line of JSON on the command's standard input. Its standard output is dropped: ours may be a log
     that another program reads.
@@ -94,7 +95,7 @@ class AlarmCommand:
         self._running.append((process, errors))
 
     def collect(self) -> None:
-        """Say which commands ended badly in the meantime, without waiting for any."""
+        """Log which commands failed in the meantime, without waiting for any."""
         ended = [entry for entry in self._running if entry[0].poll() is not None]
         self._running = [entry for entry in self._running if entry not in ended]
         for process, errors in ended:
@@ -119,7 +120,7 @@ def _complain(fault: str) -> None:
 
 
 def _last_line(errors: IO[bytes]) -> str:
-    """What a program said last before it failed, for the end of a sentence."""
+    """What a program printed last before it failed, for the end of a sentence."""
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
     lines = errors.read().decode(errors="replace").strip().splitlines()
     return f": {lines[-1]}" if lines else ""
@@ -127,14 +128,14 @@ def _last_line(errors: IO[bytes]) -> str:
 
 @dataclass
 class _Watched:
-    """A track: since when it is seen in an alert class without another answer between, and whether it was reported."""
+    """A track: since when it is seen in an alert class without another label between, and whether it was reported."""
 
     seen_s: float
     since_s: float | None = None
     is_reported: bool = False
 
 
-class Alarm:
+class Alarm(Sink):
     """Watches the tracks of one video: each raises one alarm at most."""
 
     def __init__(
@@ -146,8 +147,8 @@ class Alarm:
             command: what to run.
             source: what the user calls the video.
             alert_classes: the classes to raise the alarm for.
-            after_s: seconds for which a track has to be seen in them. Uncertain answers and short gaps don't end that
-                time, but only a certain answer in one of these classes raises the alarm.
+            after_s: seconds for which a track has to be seen in them. Uncertain labels and short gaps don't end that
+                time, but only a certain label of one of these classes raises the alarm.
             cooldown_s: least seconds between two alarms. One that comes too early is put off, not lost.
         """
         self._command = command
@@ -158,7 +159,7 @@ class Alarm:
         self._last_alarm_s = -float("inf")
         self._tracks: dict[int, _Watched] = {}
 
-    def watch(self, frame: Frame, detections: Detections) -> None:
+    def write(self, frame: Frame, detections: Detections) -> None:
         """Look at the next frame's faces, and run the command where one of them is due; never waits for it."""
         self._command.collect()
         self._tracks = {k: track for k, track in self._tracks.items() if frame.time_s - track.seen_s <= MAX_GAP}

@@ -1,33 +1,55 @@
-"""What was seen in one picture: the type that travels between the stages, and the function that makes it."""
+"""What was found in one image: the type that travels between the stages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from mask_detection.models.preprocessing import crop_faces
-
 if TYPE_CHECKING:
-    from mask_detection.models.classifier import MaskClassifier
-    from mask_detection.models.face_detector import FaceDetector
-
+    import pandas as pd
+    import supervision as sv
 
 CERTAIN_FROM = 0.8  # probability; the shipped model is trained to stay below it where it sees no face
 
 
-@dataclass(frozen=True)
-class Detections:
-    """N faces of one picture with the classifier's answer for each; no faces are N = 0 with the same columns.
+class Face(NamedTuple):
+    """One face of :class:`Detections`.
 
     Attributes:
-        boxes: (N, 4) int32, xyxy in pixels of the picture, x2 and y2 exclusive, inside the picture.
-        face_confidences: (N,) float32, how sure the face detector is, 0..1.
+        box: x1, y1, x2, y2 in pixels of the image, x2 and y2 exclusive.
+        label: its most probable class.
+        probability: of that class.
+        uncertain: whether the probability is too low to rely on.
+        confidence: of the face detector that this is a face, 0..1.
+        track: its number in the video; None where it isn't tracked.
+    """
+
+    box: tuple[int, int, int, int]
+    label: str
+    probability: float
+    uncertain: bool
+    confidence: float
+    track: int | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """N faces of one image with the probabilities of each class; no faces are N = 0 with the same columns.
+
+    ``detections[i]`` is a :class:`Face`, as are the items of an iteration; ``detections[mask]``, a slice or an array of
+    indices give :class:`Detections` of fewer faces.
+
+    Attributes:
+        boxes: (N, 4) int32, xyxy in pixels of the image, x2 and y2 exclusive, inside the image.
+        face_confidences: (N,) float32, of the face detector, 0..1.
         probabilities: (N, n_classes) float32, rows sum to 1.
         class_names: the classes in the order of the columns of ``probabilities``.
-        track_ids: (N,) int32, the number by which a face goes in all frames of a video, from 1 on; -1 for one that is
-            not followed. None where nothing is followed, as in a single picture.
+        track_ids: (N,) int32, the number of each face's track in a video, from 1 on; -1 for one that is not tracked.
+            None where nothing is tracked, as in a single image.
     """
 
     boxes: np.ndarray
@@ -54,6 +76,37 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __repr__(self) -> str:
+        counts = Counter(self.labels)
+        classes = ", ".join(f"{counts[name]} {name}" for name in self.class_names if counts[name])
+        faces = "1 face" if len(self) == 1 else f"{len(self) or 'no'} faces"
+        return f"Detections({faces}: {classes})" if classes else f"Detections({faces})"
+
+    def __iter__(self) -> Iterator[Face]:
+        columns = (self.boxes.tolist(), self.labels, self.label_probabilities.tolist(), self.uncertain.tolist())
+        for box, *values in zip(*columns, self.face_confidences.tolist(), self.tracks, strict=True):
+            yield Face(tuple(box), *values)
+
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | list[int] | list[bool]) -> Detections: ...
+
+    def __getitem__(self, index: int | np.integer | slice | np.ndarray | list[int] | list[bool]) -> Face | Detections:
+        """One face by its index; or some of them by a mask (N,) bool, a slice or indices (M,) int."""
+        if isinstance(index, (int, np.integer)):
+            (face,) = self[[range(len(self))[index]]]
+            return face
+        chosen = np.arange(len(self))[np.asarray(index, int) if isinstance(index, list) and not index else index]
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            face_confidences=self.face_confidences[chosen],
+            probabilities=self.probabilities[chosen],
+            track_ids=None if self.track_ids is None else self.track_ids[chosen],
+        )
+
     @property
     def class_ids(self) -> np.ndarray:
         """(N,) index of each face's most probable class."""
@@ -76,52 +129,51 @@ class Detections:
 
     @property
     def tracks(self) -> list[int | None]:
-        """Each face's number in the video, None for one that is not followed."""
+        """The number of each face's track in a video, None for one that is not tracked."""
         if self.track_ids is None:
             return [None] * len(self)
         return [track_id if track_id >= 0 else None for track_id in self.track_ids.tolist()]
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One plain dictionary a face, ready for JSON, with its track if it has one; an uncertain one says so."""
-        records = [
-            {
-                "box": box.tolist(),
-                "label": label,
-                "probability": round(float(probability), 4),
-                "face_confidence": round(float(confidence), 4),
+        """One plain dictionary a face, ready for JSON: ``uncertain`` and ``track`` stand only where they apply."""
+        records = []
+        for face in self:
+            record: dict[str, Any] = {
+                "box": list(face.box),
+                "label": face.label,
+                "probability": round(face.probability, 4),
+                "face_confidence": round(face.confidence, 4),
             }
-            for box, label, probability, confidence in zip(
-                self.boxes, self.labels, self.label_probabilities, self.face_confidences, strict=True
-            )
-        ]
-        for record, is_uncertain in zip(records, self.uncertain, strict=True):
-            if is_uncertain:
+            if face.uncertain:
                 record["uncertain"] = True
-        for record, track_id in zip(records, self.tracks, strict=True):
-            if track_id is not None:
-                record["track"] = track_id
+            if face.track is not None:
+                record["track"] = face.track
+            records.append(record)
         return records
 
+    def to_supervision(self) -> sv.Detections:
+        """The same as ``supervision.Detections``, whose confidence is that of the face times that of the label.
 
-def detect_masks(frame: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier | None) -> Detections:
-    """Find the faces of a picture and tell for each whether it wears a mask, all in one batch.
+        Raises:
+            ImportError: supervision is not installed; run `pip install supervision`.
+        """
+        import supervision as sv
 
-    Args:
-        frame: the picture, (H, W, 3) BGR uint8.
-        face_detector: from :func:`mask_detection.models.load.load_face_detector`.
-        classifier: from :func:`mask_detection.models.load.load_classifier`; None takes the face detector's own
-            word, if it is one that tells classes.
-    """
-    boxes, confidences, own = face_detector.detect_with_classes(frame)
-    if classifier is None:
-        return Detections(boxes, confidences, own, face_detector.class_names)
-    probabilities = classifier.classify(crop_faces(frame, boxes))
-    if sorted(face_detector.class_names) == sorted(classifier.class_names):
-        order = [face_detector.class_names.index(name) for name in classifier.class_names]
-        probabilities = joined(probabilities, own[:, order])
-    return Detections(boxes, confidences, probabilities, classifier.class_names)
+        return sv.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.face_confidences * self.label_probabilities,
+            class_id=self.class_ids,
+            tracker_id=self.track_ids,
+            data={"class_name": np.array(self.labels, str), "face_confidence": self.face_confidences},
+        )
 
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a face: x1, y1, x2, y2, label, probability, uncertain, face_confidence, track.
 
-def joined(classifiers: np.ndarray, detectors: np.ndarray) -> np.ndarray:
-    """Join what a classifier and a face detector say of the same faces: the mean of their probabilities, (N, n)."""
-    return (classifiers + detectors) / 2
+        Raises:
+            ImportError: pandas is not installed; run `pip install pandas`.
+        """
+        import pandas as pd
+
+        columns = ["x1", "y1", "x2", "y2", "label", "probability", "uncertain", "face_confidence", "track"]
+        return pd.DataFrame([(*face.box, *face[1:]) for face in self], columns=columns)

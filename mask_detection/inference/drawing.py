@@ -1,4 +1,4 @@
-"""Draw what was seen: a box and a label for each face, legible on small pictures and on large ones."""
+"""Draw detections: a box and a label for each face, legible on small images and on large ones."""
 
 from __future__ import annotations
 
@@ -12,46 +12,51 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mask_detection.inference.classes import is_bare, is_masked
 from mask_detection.inference.detections import Detections
+from mask_detection.io.images import AnyImage, to_bgr
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
 GREEN: Color = (60, 180, 40)
 RED: Color = (40, 40, 220)
-GREY: Color = (150, 150, 150)  # outline of an uncertain answer
+GREY: Color = (150, 150, 150)  # outline of an uncertain face
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (0, 0, 0)
 
-TEXT_SHARE = 0.028  # height of the letters in parts of the picture's smaller side
+TEXT_FRACTION = 0.028  # height of the letters, of the image's smaller side
 MIN_TEXT_PIXELS = 12
-MAX_HIDDEN = 0.1  # part of a face that another face's label may cover
+MAX_HIDDEN = 0.1  # fraction of a face that another face's label may cover
 
 
-def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
-    """Draw boxes, labels and per cents; the outline of an uncertain answer is grey.
+def draw(image: AnyImage, detections: Detections) -> np.ndarray:
+    """Draw boxes, labels and percentages; the outline of an uncertain face is grey.
 
-    A label that would hide another face, as in a crowd, shrinks to the per cent: its colour still tells the class.
+    A label that would hide another face, as in a crowd, shrinks to the percentage: its colour still shows the class.
 
     Args:
-        frame: the picture, (H, W, 3) BGR uint8; it is left as it is.
-        detections: what was seen in it.
+        image: a BGR uint8 array (H, W, 3), a path or a PIL image, see :func:`mask_detection.io.images.to_bgr`; it is
+            left as it is.
+        detections: what was found in it.
 
     Returns:
-        A new picture of the same shape.
+        A new image, (H, W, 3) BGR uint8.
+
+    Raises:
+        MaskDetectionError: the image cannot be read, or is none.
     """
-    annotated = frame.copy()
-    text_height = choose_text_height(frame.shape)
+    annotated = to_bgr(image).copy()
+    text_height = choose_text_height(annotated.shape)
     colors = class_colors(detections.class_names)
     labels, probabilities, uncertain = detections.labels, detections.label_probabilities, detections.uncertain
-    # The surest face comes first and is drawn last, so that its label lies on top.
+    # The most confident face comes first and is drawn last, so that its label lies on top.
     for i in reversed(range(len(detections))):
         box, others = detections.boxes[i], np.delete(detections.boxes, i, axis=0)
-        color, per_cent = colors[labels[i]], f"{probabilities[i]:.0%}"
+        color, percentage = colors[labels[i]], f"{probabilities[i]:.0%}"
         x1, y1, x2, y2 = box.tolist()
         outline = GREY if uncertain[i] else color
         cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(2, text_height // 8))
-        for text in (f"{labels[i]}: {per_cent}", per_cent):
+        for text in (f"{labels[i]}: {percentage}", percentage):
             patch = render_label(text, color, text_height)
-            place = _place_label(patch.shape, box, frame.shape)
+            place = _place_label(patch.shape, box, annotated.shape)
             if not _hides_a_face(place, others):
                 break
         left, top, right, bottom = place
@@ -60,8 +65,8 @@ def annotate(frame: np.ndarray, detections: Detections) -> np.ndarray:
 
 
 def choose_text_height(image_shape: tuple[int, ...]) -> int:
-    """The height of the letters in pixels that suits a picture (height, width, …)."""
-    return max(MIN_TEXT_PIXELS, round(TEXT_SHARE * min(image_shape[:2])))
+    """The height of the letters in pixels that suits an image of shape (height, width, …)."""
+    return max(MIN_TEXT_PIXELS, round(TEXT_FRACTION * min(image_shape[:2])))
 
 
 def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
@@ -89,7 +94,7 @@ def _hides_a_face(label: np.ndarray, boxes: np.ndarray) -> bool:
 
 
 def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Above the box; below it or inside where there is no room, and always within the picture: (4,) int xyxy."""
+    """Above the box; below it or inside where there is no room, and always within the image: (4,) int xyxy."""
     height, width = (min(side, limit) for side, limit in zip(label_shape[:2], image_shape[:2], strict=True))
     x1, y1, _, y2 = box.tolist()
     top = y1 - height if y1 >= height else y2 if y2 + height <= image_shape[0] else y1

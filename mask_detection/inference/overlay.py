@@ -1,4 +1,4 @@
-"""A corner of the picture that tells how fast it goes and how many faces of each class there are."""
+"""A corner of the frame that shows how fast it goes and how many faces of each class there are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mask_detection.inference.drawing import Color, choose_text_height, class_co
 
 DARK: Color = (50, 50, 50)
 RATE_FRAMES = 30  # the frames over which the rate is averaged
-MAX_SHARE = 0.5  # of the picture's width, and of its height
+MAX_FRACTION = 0.5  # of the frame's width, and of its height
 
 
 class Overlay:
-    """Draws into the pictures of one video, always into the same corner unless a face is there."""
+    """Draws into the frames of one video, always into the same corner unless a face is there."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Start counting.
@@ -29,19 +29,19 @@ class Overlay:
         self._moments: deque[float] = deque(maxlen=RATE_FRAMES + 1)
         self._corner = 0
 
-    def draw(self, picture: np.ndarray, detections: Detections) -> None:
-        """Draw frames a second and the number of faces of each class; on small pictures the bare numbers, or nothing.
+    def draw(self, frame: np.ndarray, detections: Detections) -> None:
+        """Draw frames a second and the number of faces of each class; on small frames the bare numbers, or nothing.
 
         Args:
-            picture: (H, W, 3) BGR uint8; it is drawn into.
-            detections: what was seen in it.
+            frame: (H, W, 3) BGR uint8; it is drawn into.
+            detections: what was found in it.
         """
         self._moments.append(self._clock())
         for with_names in (True, False):
-            patches = self._render(detections, with_names, choose_text_height(picture.shape))
+            patches = self._render(detections, with_names, choose_text_height(frame.shape))
             height, width = sum(len(patch) for patch in patches), max(patch.shape[1] for patch in patches)
-            if height <= MAX_SHARE * picture.shape[0] and width <= MAX_SHARE * picture.shape[1]:
-                self._paste(picture, patches, self._choose_place((height, width), picture.shape, detections.boxes))
+            if height <= MAX_FRACTION * frame.shape[0] and width <= MAX_FRACTION * frame.shape[1]:
+                self._paste(frame, patches, self._choose_place((height, width), frame.shape, detections.boxes))
                 return
 
     @property
@@ -69,10 +69,10 @@ class Overlay:
             self._corner = int(hidden.argmin())
         return places[self._corner]
 
-    def _paste(self, picture: np.ndarray, patches: list[np.ndarray], place: np.ndarray) -> None:
+    def _paste(self, frame: np.ndarray, patches: list[np.ndarray], place: np.ndarray) -> None:
         left, top, right, _ = place.tolist()
         for patch in patches:
             height, width = patch.shape[:2]
             start = right - width if left > 0 else left
-            picture[top : top + height, start : start + width] = patch
+            frame[top : top + height, start : start + width] = patch
             top += height

@@ -1,4 +1,4 @@
-"""What was seen in a whole video: how many faces, each for how long, and how much of that time with a mask."""
+"""Statistics of a whole video: how many faces, each for how long, and how much of that time with a mask."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mask_detection.inference.classes import is_masked
+from mask_detection.inference.sinks import Sink
 from mask_detection.utils.files import check_can_write, written_whole
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MAX_TRACKS = 100_000  # listed, the latest: a camera may run for months. The totals are over all of them.
 NOTE = "a track is a face followed without a long break, not a person: who leaves and comes back is counted again"
 
-Seconds = defaultdict[str | None, float]  # by label; None is the time in which the answer was uncertain
+Seconds = defaultdict[str | None, float]  # by label; None is the time in which the label was uncertain
 
 
 @dataclass
@@ -31,10 +32,10 @@ class _TrackTimes:
     seconds: Seconds = field(default_factory=lambda: defaultdict(float))
 
 
-class Summary:
+class VideoSummary(Sink):
     """Adds up the frames of one video.
 
-    The time between two sightings of a track counts for what was said at the first of them.
+    The time between two sightings of a track counts for the label at the first of them.
 
     Attributes:
         frames: how many were added.
@@ -55,8 +56,8 @@ class Summary:
         self._n_tracks = 0
         self._tracks: dict[int, _TrackTimes] = {}
 
-    def add(self, frame: Frame, detections: Detections) -> None:
-        """Take in what was seen in the next frame."""
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Add the next frame."""
         self._first_s = self._first_s if self.frames else frame.time_s
         self._last_s = frame.time_s
         self.frames += 1
@@ -81,9 +82,9 @@ class Summary:
 
     @property
     def mask_wearing_rate(self) -> float | None:
-        """The share of all tracks' time with a certain answer that was with a mask; None where there is none to tell.
+        """The fraction of all tracks' time with a certain label that was with a mask; None where it is undefined.
 
-        That is so before any certain answer, and for a model without a class that is known to mean a mask.
+        That is so before any certain label, and for a model without a class that is known to mean a mask.
         """
         known = {name: self._seconds[name] for name in self._class_names}
         if not sum(known.values()) or not any(map(is_masked, known)):
@@ -126,7 +127,7 @@ class Summary:
 
 
 @contextmanager
-def open_summary(path: Path | None, source: str) -> Iterator[Summary]:
+def open_summary(path: Path | None, source: str) -> Iterator[VideoSummary]:
     """Yield a summary to add frames to; it is written as JSON at the end, also after an error or Ctrl-C.
 
     Args:
@@ -138,7 +139,7 @@ def open_summary(path: Path | None, source: str) -> Iterator[Summary]:
     """
     if path:
         check_can_write(path)
-    summary = Summary(source)
+    summary = VideoSummary(source)
     try:
         yield summary
     finally:

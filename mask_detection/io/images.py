@@ -47,6 +47,41 @@ def read_image(path: Path) -> np.ndarray:
     raise MaskDetectionError(f"{path}: is not an image or is damaged; open it in a viewer and save it again")
 
 
+AnyImage = str | Path | np.ndarray | Image.Image
+
+
+def to_bgr(image: AnyImage) -> np.ndarray:
+    """Take an image in any of the usual forms: the one place where they are converted or refused.
+
+    Args:
+        image: a path, read as :func:`read_image` does; a PIL image of any mode; or an uint8 array as OpenCV holds them,
+            BGR (H, W, 3), BGRA (H, W, 4), whose transparency is dropped, or grey (H, W).
+
+    Returns:
+        (H, W, 3) BGR uint8; an array of that kind is returned as it is, not copied.
+
+    Raises:
+        MaskDetectionError: it cannot be read, or is none of these, such as an array of floats or 16-bit numbers, whose
+            range nobody knows.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return cv2.cvtColor(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), cv2.COLOR_RGB2BGR)
+    if not isinstance(image, np.ndarray):
+        raise MaskDetectionError(f"image: is {type(image).__name__}; give a path, a BGR uint8 array or a PIL image")
+    if image.dtype != np.uint8:
+        raise MaskDetectionError(
+            f"image: is an array of {image.dtype}; scale it to 0..255 and convert it with .astype('uint8')"
+        )
+    if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise MaskDetectionError(f"image: is an array of shape {image.shape}; give (H, W, 3) BGR, at least one pixel")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels == 3:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) BGR uint8 in the format that the file's suffix names.
 

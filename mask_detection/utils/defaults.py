@@ -9,7 +9,6 @@ FACE_FOLDER = PROJECT_FOLDER / "face_detector"
 MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
 BUILTIN_DETECTOR_FILE = FACE_FOLDER / "mask_face_detector.tflite"
 
-BUILTIN_MODEL = Path("builtin")  # instead of a classifier's file: what the built-in face detector says itself
 DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")
 SOURCE_TIMEOUT_S = 30.0  # without a picture, before a camera or stream is given up
 CONFIDENCE = 0.5  # of a face, 0..1: what is less sure is left out

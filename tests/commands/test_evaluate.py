@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mask_detection.commands import cli
+from mask_detection.commands import options
 from mask_detection.commands.evaluate import main
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.evaluation.evaluator import to_pixels
+from mask_detection.inference.detector import MaskDetector, Networks
 from mask_detection.models import load
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils import defaults
@@ -68,7 +68,8 @@ def known_stages(monkeypatch):
 
     def use(class_names: tuple[str, ...] = (WITH, WITHOUT)) -> None:
         blue = SeesBlue(class_names)
-        monkeypatch.setattr(cli, "load_stages", lambda args: (KnowsThePhotos(args.confidence), blue))
+        stages = lambda args: Networks(KnowsThePhotos(args.confidence), blue)  # noqa: E731
+        monkeypatch.setattr(options, "mask_detector", lambda args: MaskDetector(lambda: stages(args)))
         monkeypatch.setattr(load, "load_classifier", lambda path, names: blue)
 
     use()
@@ -290,12 +291,6 @@ def test_a_fold_is_evaluated_alone(tmp_path, photos, known_stages):
         else:
             assert main(["--images", str(photos), "--annotations", str(photos), "--fold", fold]) == 2
     assert sum(n_photos.values()) == 2
-
-
-def test_a_box_within_one_pixel_still_holds_that_pixel():
-    boxes = np.array([[10, 20, 30, 40], [0.4, 0.6, 9.5, 9.4], [4.1, 4.6, 4.4, 4.9], [9.6, 9.6, 10, 10]], np.float32)
-    assert to_pixels(boxes).tolist() == [[10, 20, 30, 40], [0, 1, 10, 9], [4, 4, 5, 5], [9, 9, 10, 10]]
-    assert to_pixels(np.empty((0, 4), np.float32)).shape == (0, 4)
 
 
 @pytest.fixture

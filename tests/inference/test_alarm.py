@@ -67,7 +67,7 @@ def watch(
             NAMES,
             np.array([*there], np.int32),
         )
-        watcher.watch(frame_at(i / 10), faces)
+        watcher.write(frame_at(i / 10), faces)
     return [(event["track"], event["time_s"]) for event in recorder.events]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.drawing import GREEN, RED, annotate, class_colors
+from mask_detection.inference.drawing import GREEN, RED, class_colors, draw
 
 NAMES = ("with_mask", "without_mask")
 GREY = 128
@@ -35,14 +35,14 @@ def changed(image: np.ndarray) -> np.ndarray:
 def label_drawn(text_of: str) -> np.ndarray:
     """The label of a class of that name, cut out of a picture: of the same height and for the same box always."""
     class_names = (text_of, "another class")
-    image = annotate(plain(600, 200), seen(((20, 100, 80, 190), (0.9, 0.1)), class_names=class_names))
+    image = draw(plain(600, 200), seen(((20, 100, 80, 190), (0.9, 0.1)), class_names=class_names))
     return image[:100]
 
 
 def test_the_picture_given_is_left_alone():
     frame = plain(320, 240)
     frame.setflags(write=False)
-    annotated = annotate(frame, seen(((50, 60, 150, 200), MASKED)))
+    annotated = draw(frame, seen(((50, 60, 150, 200), MASKED)))
     assert annotated is not frame
     assert annotated.shape == frame.shape
     assert annotated.dtype == np.uint8
@@ -50,13 +50,13 @@ def test_the_picture_given_is_left_alone():
 
 
 def test_no_faces_leave_the_picture_as_it_is():
-    assert not changed(annotate(plain(320, 240), seen())).any()
+    assert not changed(draw(plain(320, 240), seen())).any()
 
 
 @pytest.mark.parametrize(("probabilities", "color"), [(MASKED, GREEN), (BARE, RED)])
 def test_the_box_is_drawn_along_its_edges_in_the_class_colour(probabilities, color):
     x1, y1, x2, y2 = 50, 80, 150, 200
-    annotated = annotate(plain(320, 240), seen(((x1, y1, x2, y2), probabilities)))
+    annotated = draw(plain(320, 240), seen(((x1, y1, x2, y2), probabilities)))
     edges = [annotated[140, x1], annotated[140, x2 - 1], annotated[y2 - 1, 100]]
     np.testing.assert_array_equal(edges, [color] * 3)
     assert not changed(annotated[y1 + 5 : y2 - 5, x1 + 5 : x2 - 5]).any()
@@ -66,7 +66,7 @@ def test_the_box_is_drawn_along_its_edges_in_the_class_colour(probabilities, col
 
 @pytest.mark.parametrize(("probabilities", "color"), [(MASKED, GREEN), (BARE, RED)])
 def test_the_label_is_light_on_the_class_colour_above_the_box(probabilities, color):
-    annotated = annotate(plain(320, 240), seen(((50, 80, 150, 200), probabilities)))
+    annotated = draw(plain(320, 240), seen(((50, 80, 150, 200), probabilities)))
     label = annotated[60:76, 50:130]
     assert (label == color).all(axis=2).mean() > 0.3
     assert (label.min(axis=2) > 200).mean() > 0.03
@@ -74,7 +74,7 @@ def test_the_label_is_light_on_the_class_colour_above_the_box(probabilities, col
 
 def test_different_answers_read_differently():
     box = (20, 100, 80, 190)
-    sure, unsure = (annotate(plain(300, 200), seen((box, (p, 1 - p)))) for p in (0.99, 0.91))
+    sure, unsure = (draw(plain(300, 200), seen((box, (p, 1 - p)))) for p in (0.99, 0.91))
     assert (sure != unsure).any()
     np.testing.assert_array_equal(sure[105:], unsure[105:])
 
@@ -87,19 +87,19 @@ def test_labels_are_whole_at_every_edge(width, height, corner):
     y = height - side if "bottom" in corner else 0
     middle = (width // 2 - side // 2, height // 2 - side // 2, width // 2 + side // 2, height // 2 + side // 2)
     box = (0, 0, width, height) if corner == "whole picture" else (x, y, x + side, y + side)
-    free = annotate(plain(width, height), seen((middle, MASKED)))
+    free = draw(plain(width, height), seen((middle, MASKED)))
     bottom = middle[1] - height // 100  # above the box's line, which lies astride its edge
     rows, columns = np.nonzero(changed(free[:bottom]))
     label = free[rows.min() : bottom, columns.min() : columns.max() + 1]
 
-    annotated = annotate(plain(width, height), seen((box, MASKED)))
+    annotated = draw(plain(width, height), seen((box, MASKED)))
 
     assert cv2.matchTemplate(annotated, label, cv2.TM_SQDIFF_NORMED).min() < 0.01
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (16, 16), (5, 400), (400, 5), (60, 60)])
 def test_pictures_smaller_than_a_label(width, height):
-    annotated = annotate(plain(width, height), seen(((0, 0, width, height), MASKED)))
+    annotated = draw(plain(width, height), seen(((0, 0, width, height), MASKED)))
     assert annotated.shape == (height, width, 3)
     assert changed(annotated).any()
 
@@ -108,7 +108,7 @@ def test_letters_grow_with_the_picture():
     heights = []
     for scale in (1, 2, 4):
         frame = plain(960 * scale, 540 * scale)
-        annotated = annotate(frame, seen((np.array((300, 200, 500, 400)) * scale, MASKED)))
+        annotated = draw(frame, seen((np.array((300, 200, 500, 400)) * scale, MASKED)))
         heights.append(np.count_nonzero(changed(annotated[: 200 * scale]).any(axis=1)))
     assert heights[0] < heights[1] < heights[2]
     assert 10 <= heights[0] <= 40
@@ -117,8 +117,8 @@ def test_letters_grow_with_the_picture():
 def test_the_surest_face_is_drawn_on_top():
     first, second = ((50, 80, 150, 200), MASKED), ((52, 80, 152, 200), BARE)
     label = (slice(60, 76), slice(55, 120))
-    alone = annotate(plain(320, 240), seen(first))
-    both = annotate(plain(320, 240), seen(first, second))
+    alone = draw(plain(320, 240), seen(first))
+    both = draw(plain(320, 240), seen(first, second))
     np.testing.assert_array_equal(both[label], alone[label])
 
 
@@ -158,8 +158,8 @@ def test_other_classes_have_colours_of_their_own():
 
 def test_in_a_crowd_labels_shrink_rather_than_hide_other_faces():
     face, beside = (100, 100, 140, 150), (150, 85, 190, 135)  # the full label of the first would reach over the other
-    alone = annotate(plain(400, 300), seen((face, MASKED)))
-    crowd = annotate(plain(400, 300), seen((face, MASKED), (beside, BARE)))
+    alone = draw(plain(400, 300), seen((face, MASKED)))
+    crowd = draw(plain(400, 300), seen((face, MASKED), (beside, BARE)))
     x1, y1, x2, y2 = beside
     assert changed(alone)[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].any()
     assert not changed(crowd)[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].any()
@@ -167,7 +167,7 @@ def test_in_a_crowd_labels_shrink_rather_than_hide_other_faces():
 
 
 def test_the_outline_of_an_uncertain_answer_is_grey():
-    sure, unsure = (annotate(plain(300, 200), seen(((50, 80, 150, 180), row))) for row in ((0.9, 0.1), (0.7, 0.3)))
+    sure, unsure = (draw(plain(300, 200), seen(((50, 80, 150, 180), row))) for row in ((0.9, 0.1), (0.7, 0.3)))
     assert sure[179, 100].tolist() == list(GREEN)
     assert len(set(unsure[179, 100].tolist())) == 1
     assert (unsure[:80] == GREEN).all(axis=2).any()  # the label keeps the class's colour

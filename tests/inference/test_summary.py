@@ -11,7 +11,7 @@ import pytest
 from mask_detection.commands import cli
 from mask_detection.inference import summary
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.summary import Summary
+from mask_detection.inference.summary import VideoSummary
 from mask_detection.io.sources import Frame
 
 NAMES = ("with_mask", "without_mask")
@@ -99,7 +99,7 @@ def test_a_log_on_standard_output_is_not_mixed_with_the_summary(play_cards, tmp_
 
 def test_the_list_of_tracks_does_not_grow_without_end(monkeypatch):
     monkeypatch.setattr(summary, "MAX_TRACKS", 10)
-    whole = Summary("0")
+    whole = VideoSummary("0")
     for i in range(100):
         faces = Detections(
             np.array([[0, 0, 9, 9]], np.int32),
@@ -108,7 +108,7 @@ def test_the_list_of_tracks_does_not_grow_without_end(monkeypatch):
             NAMES,
             np.array([1 + i // 2], np.int32),
         )
-        whole.add(Frame(np.zeros((20, 20, 3), np.uint8), i, i / 10), faces)
+        whole.write(Frame(np.zeros((20, 20, 3), np.uint8), i, i / 10), faces)
     record = whole.to_record()
     assert record["n_tracks"] == 50
     assert [track["track"] for track in record["tracks"]] == list(range(41, 51))

@@ -15,7 +15,8 @@ import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli, doctor, evaluate
 from mask_detection.evaluation.metrics import box_iou
-from mask_detection.inference.detections import detect_masks
+from mask_detection.inference.detections import Detections
+from mask_detection.inference.detector import MaskDetector, Networks
 from mask_detection.io.images import read_image
 from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file
 from mask_detection.models.classifier import MaskClassifier
@@ -41,6 +42,10 @@ def detector(shipped_detector) -> BuiltinFaceDetector:
     return BuiltinFaceDetector(shipped_detector.parent)
 
 
+def detect_with(image: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier | None = None) -> Detections:
+    return MaskDetector(lambda: Networks(face_detector, classifier))(image)
+
+
 def answers_of(output: Path) -> list[dict]:
     return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
 
@@ -52,7 +57,7 @@ def answers_of(output: Path) -> list[dict]:
 def test_it_finds_every_face_of_the_examples_and_tells_the_masks(detector, name):
     expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))[name]
 
-    detections = detect_masks(read_image(EXAMPLES / name), detector, None)
+    detections = detect_with(read_image(EXAMPLES / name), detector)
 
     overlaps = box_iou(np.array([face["box"] for face in expected]), detections.boxes)
     assert (overlaps.max(axis=1) > 0.5).all()
@@ -179,25 +184,25 @@ MASKS = ("with_mask", "without_mask")
 
 
 def test_two_words_on_the_same_classes_are_averaged():
-    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(MASKS, (0.5, 0.5)))
+    detections = detect_with(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(MASKS, (0.5, 0.5)))
     np.testing.assert_allclose(detections.probabilities, [[0.7, 0.3]], rtol=1e-6)
 
 
 def test_the_classes_may_come_in_another_order():
     detector = TellingDetector(MASKS[::-1], (0.1, 0.9))
-    detections = detect_masks(FRAME, detector, classifier_that_says(MASKS, (0.5, 0.5)))
+    detections = detect_with(FRAME, detector, classifier_that_says(MASKS, (0.5, 0.5)))
     np.testing.assert_allclose(detections.probabilities, [[0.7, 0.3]], rtol=1e-6)
 
 
 def test_of_other_classes_only_the_classifier_speaks():
     three = (*MASKS, "mask_weared_incorrect")
-    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(three, (0.2, 0.2, 0.6)))
+    detections = detect_with(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(three, (0.2, 0.2, 0.6)))
     assert detections.labels == ["mask_weared_incorrect"]
     np.testing.assert_allclose(detections.probabilities, [[0.2, 0.2, 0.6]], rtol=1e-6)
 
 
 def test_without_a_classifier_the_detectors_word_counts():
-    detections = detect_masks(FRAME, TellingDetector(MASKS, (0.9, 0.1)), None)
+    detections = detect_with(FRAME, TellingDetector(MASKS, (0.9, 0.1)))
     assert detections.class_names == MASKS
     np.testing.assert_allclose(detections.probabilities, [[0.9, 0.1]], rtol=1e-6)
 
@@ -215,14 +220,14 @@ def test_photos_by_its_own_word(shipped_detector, no_classifier, tmp_path):
     output = tmp_path / "answers.jsonl"
     photos = [str(EXAMPLES / name) for name in ("with_mask.jpg", "without_mask.jpg")]
     assert detect_mask_image.main(
-        ["--image", *photos, "--face", str(tmp_path), "--model", "builtin", "--json", str(output), "--no-display"]
+        ["--image", *photos, "--face", str(tmp_path), "--one-stage", "--json", str(output), "--no-display"]
     ) == cli.EXIT_DONE  # fmt: skip
     assert [face["label"] for answer in answers_of(output) for face in answer["faces"]] == list(MASKS)
 
 
 def test_video_by_its_own_word(shipped_detector, no_classifier, video, tmp_path):
     output = tmp_path / "answers.jsonl"
-    arguments = ["--source", video, "--face", tmp_path, "--model", "builtin", "--log", output, "--max-frames", "3"]
+    arguments = ["--source", video, "--face", tmp_path, "--one-stage", "--log", output, "--max-frames", "3"]
     assert detect_mask_video.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
     assert [len(answer["faces"]) for answer in answers_of(output)] == [1, 1, 1]
 
@@ -242,7 +247,7 @@ def test_its_own_word_goes_with_no_other_detector_and_no_other_names(photo, othe
     arguments = ["--image", str(photo), "--json", "-", "--no-display", "--model", "builtin", *others]
     assert detect_mask_image.main(arguments) == cli.EXIT_UNUSABLE
     (line,) = errors()
-    assert "--model builtin" in line
+    assert "--one-stage" in line
 
 
 def test_evaluation_of_its_own_word(shipped_detector, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.video import detected_frames
+from mask_detection.inference.pipeline import detected_frames
 from mask_detection.io.sources import Frame
 from mask_detection.utils.threads import MAX_WAITING, newest, overlapped
 
@@ -223,26 +223,17 @@ class Source:
 
 
 class Brightness:
-    """Stands in for a face detector: the corner of its one box tells what frame it saw."""
+    """Stands in for a detector: the corner of its one box tells what frame it saw."""
 
-    class_names = ()
+    class_names = ("with_mask", "without_mask")
 
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def detect_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.seen.append(int(frame[0, 0, 0]))
+    def __call__(self, image: np.ndarray) -> Detections:
+        self.seen.append(int(image[0, 0, 0]))
         boxes = np.array([[self.seen[-1], 0, 255, 1]], np.int32)
-        return boxes, np.ones(1, np.float32), np.empty((1, 0), np.float32)
-
-
-class Undecided:
-    """Stands in for a classifier."""
-
-    class_names = ("with_mask", "without_mask")
-
-    def classify(self, crops: list[np.ndarray]) -> np.ndarray:
-        return np.full((len(crops), 2), 0.5, np.float32)
+        return Detections(boxes, np.ones(1, np.float32), np.full((1, 2), 0.5, np.float32), self.class_names)
 
 
 def frame_seen(detections: Detections) -> int:
@@ -250,14 +241,14 @@ def frame_seen(detections: Detections) -> int:
 
 
 def test_a_file_loses_no_frame():
-    with detected_frames(Source(100), lambda: (Brightness(), Undecided())) as detected:
+    with detected_frames(Source(100), Brightness) as detected:
         pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
     assert pairs == [(index, index) for index in range(100)]
 
 
 def test_a_live_source_never_lags():
     source = Source(200, is_live=True)
-    with detected_frames(source, lambda: (Brightness(), Undecided())) as detected:
+    with detected_frames(source, Brightness) as detected:
         first, _ = next(detected.frames)
         source.first_seen.set()
         assert source.all_came.wait(PATIENCE_S)  # while the first was used
@@ -270,7 +261,7 @@ def test_a_live_source_never_lags():
 
 def test_boxes_are_held_between_the_frames_that_are_looked_at():
     detector = Brightness()
-    with detected_frames(Source(20), lambda: (detector, Undecided()), every=3) as detected:
+    with detected_frames(Source(20), lambda: detector, every=3) as detected:
         pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
     assert pairs == [(index, index - index % 3) for index in range(20)]
     assert sorted(detector.seen) == list(range(0, 20, 3))

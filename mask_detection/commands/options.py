@@ -1,0 +1,230 @@
+"""Argument types and groups that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mask_detection.utils import defaults
+
+if TYPE_CHECKING:
+    from mask_detection.inference.detector import MaskDetector
+
+BUILTIN_MODEL = Path("builtin")  # as --model, the older spelling of --one-stage
+SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def argument_parser(docstring: str | None) -> argparse.ArgumentParser:
+    """A parser whose help opens with the docstring of the script or command, examples included."""
+    return argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def fraction(text: str) -> float:
+    """An argument's number between 0 and 1."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """An argument's whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """An argument's whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return value
+
+
+def seconds(text: str) -> float:
+    """An argument's duration in seconds: a plain number, or one with a unit such as ``5s``, ``10m`` or ``1h``."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([smh]?)\s*", text.lower())
+    value = float(match[1]) * SECONDS_PER_UNIT[match[2]] if match else math.nan
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a duration from 0 s on, such as 30, 5s, 10m or 1h")
+    return value
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add where a video's frames come from, and which of them are looked at."""
+    parser.add_argument(
+        "-s",
+        "--source",
+        default="0",
+        metavar="0|FILE|DIR|URL",
+        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: camera 0)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=defaults.SOURCE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="give up a camera or stream that gives no frame for so long, at first or after it dropped "
+        "(default: %(default)g)",
+    )
+    parser.add_argument("--max-frames", type=positive_int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--every",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="look for faces in each Nth frame only and hold the boxes in between: for slow machines",
+    )
+
+
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """Add what both detection scripts understand."""
+    add_detector_options(parser)
+    parser.add_argument("--no-display", action="store_true", help="open no window")
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that :func:`mask_detector` turns into a detector."""
+    add_face_detector_options(parser)
+    add_model_option(parser)
+    parser.add_argument(
+        "--one-stage",
+        action="store_true",
+        help="let the built-in face detector classify the faces, too, without the classifier: faster in crowds",
+    )
+    parser.add_argument(
+        "--classes",
+        type=lambda text: tuple(text.split(",")),
+        metavar="A,B",
+        help="class names in the order of the model's outputs, for models that don't hold them",
+    )
+    parser.add_argument(
+        "-c",
+        "--confidence",
+        type=fraction,
+        default=defaults.CONFIDENCE,
+        metavar="0..1",
+        help="drop faces that the face detector is less confident of (default: %(default)s)",
+    )
+
+
+def add_face_detector_options(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
+    """Add which face detector to load, and how large it is to see an image."""
+    add_face_folder_option(parser)
+    parser.add_argument(
+        "--detector",
+        choices=defaults.DETECTORS,
+        default=default,
+        help="face detector; auto takes caffe or yunet if their files are there, otherwise builtin; builtin and yunet "
+        f"find far more masked and small faces than caffe (default: {default or 'none'})",
+    )
+    parser.add_argument(
+        "--detect-size",
+        type=positive_int,
+        metavar="PIXELS",
+        help="scale an image's longer side to this for the face detector: larger finds smaller faces and takes longer "
+        "(default: the detector's own choice)",
+    )
+
+
+def add_face_folder_option(parser: argparse.ArgumentParser) -> None:
+    """Add where the face detectors' files lie."""
+    parser.add_argument(
+        "-f",
+        "--face",
+        type=Path,
+        default=defaults.FACE_FOLDER,
+        metavar="DIR",
+        help="folder with the face detector's files (default: face_detector beside the scripts)",
+    )
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add which classifier to load."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        default=defaults.MODEL_FILE,
+        metavar="FILE",
+        help="mask classifier, .h5 or .tflite, made by train_mask_detector.py or the export command "
+        "(default: mask_detector.h5 beside the scripts)",
+    )
+
+
+def add_alarm_options(parser: argparse.ArgumentParser) -> None:
+    """Add when to raise the alarm, and how."""
+    alarm = parser.add_argument_group("alarm", "run a command when a face was seen without a mask for too long")
+    alarm.add_argument(
+        "--alert-command",
+        metavar="COMMAND",
+        help="program and arguments, run without a shell; the event comes as a line of JSON on its standard input",
+    )
+    alarm.add_argument(
+        "--alert-after",
+        type=seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="how long a face has to be seen so; each track raises one alarm at most (default: %(default)g)",
+    )
+    alarm.add_argument(
+        "--alert-cooldown",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="least time between two alarms (default: %(default)g)",
+    )
+    alarm.add_argument(
+        "--alert-class",
+        nargs="+",
+        metavar="NAME",
+        help="the classes to raise it for (default: the model's class without a mask)",
+    )
+
+
+def check_alarm_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse conditions of an alarm without one."""
+    conditions = ("alert_after", "alert_cooldown", "alert_class")
+    if args.alert_command is None and any(getattr(args, name) != parser.get_default(name) for name in conditions):
+        parser.error("conditions of an alarm are given, but not what to do: add --alert-command")
+
+
+def is_one_stage(args: argparse.Namespace) -> bool:
+    """Tell whether the arguments of :func:`add_detector_options` ask for no classifier."""
+    return args.one_stage or args.model == BUILTIN_MODEL
+
+
+def mask_detector(args: argparse.Namespace) -> MaskDetector:
+    """The detector that the arguments of :func:`add_detector_options` ask for; its networks are loaded when needed."""
+    from mask_detection.inference.detector import MaskDetector, load_networks
+
+    return MaskDetector(
+        partial(
+            load_networks,
+            classifier=args.model,
+            face_detector=args.detector,
+            face_folder=args.face,
+            class_names=args.classes,
+            confidence=args.confidence,
+            detect_size=args.detect_size,
+            one_stage=is_one_stage(args),
+        )
+    )
+
+
+def plain_arguments(args: argparse.Namespace, without: Collection[str]) -> dict[str, Any]:
+    """The arguments as JSON knows them, but for those named in ``without``."""
+    return {name: _plain(value) for name, value in vars(args).items() if name not in without}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

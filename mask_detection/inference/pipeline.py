@@ -1,0 +1,171 @@
+"""Runs over photos and over the frames of a video: reading and detecting in threads, ahead of what uses the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mask_detection.inference.detections import Detections
+from mask_detection.inference.drawing import draw
+from mask_detection.io.images import encode_image, read_image
+from mask_detection.models import tflite
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import make_folder, written_whole
+from mask_detection.utils.threads import newest, overlapped, thread_count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mask_detection.io.sources import Frame, VideoSource
+
+
+class Detector(Protocol):
+    """What runs need of a :class:`mask_detection.inference.detector.MaskDetector`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the columns of ``Detections.probabilities``."""
+
+    def __call__(self, images: np.ndarray, /) -> Detections:
+        """Detect in one image, (H, W, 3) BGR uint8."""
+
+
+MakeDetector = Callable[[], Detector]  # called once in each thread
+
+
+def worker_count(n_items: int | None = None) -> int:
+    """How many threads keep this machine's cores busy with so many items, or with no end of them."""
+    # Without LiteRT, TensorFlow classifies, and keeps the cores busy by itself.
+    return thread_count(n_items) if tflite.is_available() else 1
+
+
+# --- photos ---
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """A photo and what came of it.
+
+    Attributes:
+        path: where it was read.
+        output: where it is to be written with its boxes; None for nowhere.
+        record: its line of JSON, with ``faces``, or with ``error`` where something failed.
+        annotated: the photo with its boxes, (H, W, 3) BGR uint8, where that was asked for.
+        encoded: the same as the bytes of ``output``.
+    """
+
+    path: Path
+    output: Path | None
+    record: dict[str, Any]
+    annotated: np.ndarray | None = None
+    encoded: bytes | None = None
+
+    def saved(self) -> PhotoResult:
+        """The result after it was written to its output: it has failed if that did."""
+        if self.output is None or self.encoded is None:
+            return self
+        try:
+            make_folder(self.output.parent)
+            with written_whole(self.output) as part:
+                part.write_bytes(self.encoded)
+        except MaskDetectionError as error:
+            return replace(self, record=_failure(self.path, error))
+        return self
+
+
+def detected_photos(
+    paths: Sequence[Path],
+    outputs: Sequence[Path | None],
+    make_detector: MakeDetector,
+    keep_annotated: bool = False,
+) -> AbstractContextManager[Iterator[PhotoResult]]:
+    """Read, detect, draw and encode in threads, ahead of the loop that writes.
+
+    Args:
+        paths: the photos.
+        outputs: for each, where it will be written; None for nowhere.
+        make_detector: makes a detector for each thread.
+        keep_annotated: keep the photos with their boxes, to be shown.
+
+    Returns:
+        A context manager that gives an iterator of the results, in order.
+    """
+    jobs, n_threads = zip(paths, outputs, strict=True), worker_count(len(paths))
+    return overlapped(lambda: partial(_detect_in_photo, make_detector(), keep_annotated), jobs, n_threads)
+
+
+def _detect_in_photo(detector: Detector, keep_annotated: bool, job: tuple[Path, Path | None]) -> PhotoResult:
+    path, output = job
+    try:
+        image = read_image(path)
+        detections = detector(image)
+        annotated = draw(image, detections) if output or keep_annotated else None
+        encoded = encode_image(output, annotated) if output and annotated is not None else None
+    except MaskDetectionError as error:
+        return PhotoResult(path, output, _failure(path, error))
+    height, width = image.shape[:2]
+    record = {"image": str(path), "width": width, "height": height, "faces": detections.to_records()}
+    return PhotoResult(path, output, record, annotated if keep_annotated else None, encoded)
+
+
+def _failure(path: Path, error: MaskDetectionError) -> dict[str, Any]:
+    return {"image": str(path), "error": str(error)}
+
+
+# --- videos ---
+
+
+@dataclass(frozen=True)
+class DetectedFrames:
+    """The frames of a video as they are detected in.
+
+    Attributes:
+        class_names: those that the model knows.
+        frames: the frames, in order, with what was found in them. It raises the source's errors in their place.
+    """
+
+    class_names: tuple[str, ...]
+    frames: Iterator[tuple[Frame, Detections]]
+
+
+@contextmanager
+def detected_frames(source: VideoSource, make_detector: MakeDetector, every: int = 1) -> Iterator[DetectedFrames]:
+    """Read and detect in threads, ahead of the loop over the results.
+
+    Args:
+        source: of a file, every frame is given; of a live source, those that came while all threads were busy are
+            dropped, so that what is given is never late.
+        make_detector: makes a detector for each thread.
+        every: detect on each so many-th frame and hold its detections until the next.
+
+    Raises:
+        MaskDetectionError: the detector cannot be loaded.
+    """
+    class_names: list[tuple[str, ...]] = []
+
+    def make_function() -> Callable[[tuple[int, Frame]], tuple[Frame, Detections | None]]:
+        detector = make_detector()
+        class_names.append(detector.class_names)
+        return partial(_detect_in_frame, detector, every)
+
+    with ExitStack() as stack:
+        frames: Iterable[Frame] = stack.enter_context(newest(source)) if source.is_live else source
+        found = stack.enter_context(overlapped(make_function, enumerate(frames), worker_count()))
+        yield DetectedFrames(class_names[0], _hold(found))
+
+
+def _detect_in_frame(detector: Detector, every: int, numbered: tuple[int, Frame]) -> tuple[Frame, Detections | None]:
+    number, frame = numbered
+    return frame, None if number % every else detector(frame.image)
+
+
+def _hold(found: Iterable[tuple[Frame, Detections | None]]) -> Iterator[tuple[Frame, Detections]]:
+    """Give the frames between two detections, the first of which is on the first frame, those of the one before."""
+    for frame, detections in found:
+        if detections is not None:
+            held = detections
+        yield frame, held

@@ -1,0 +1,253 @@
+"""The detector that users, scripts and the evaluation share: any form of image, several threads, lazily loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import mask_detection
+from mask_detection import MaskDetectionError
+from mask_detection.inference import detector as detector_module
+from tests.helpers.paths import EXAMPLES, ROOT
+
+GROUP = EXAMPLES / "group.jpg"
+
+
+@pytest.fixture(scope="module")
+def detector() -> mask_detection.MaskDetector:
+    return mask_detection.load(face_detector="builtin")
+
+
+@pytest.fixture(scope="module")
+def group() -> np.ndarray:
+    image = cv2.imread(str(GROUP))
+    image.setflags(write=False)
+    return image
+
+
+def same(one: mask_detection.Detections, other: mask_detection.Detections) -> bool:
+    columns = ("boxes", "face_confidences", "probabilities")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in columns)
+
+
+# --- the façade ---
+
+
+def in_a_new_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_importing_and_listing_it_loads_no_library():
+    code = "import sys, mask_detection; dir(mask_detection); print(sorted({'cv2', 'numpy', 'PIL'} & set(sys.modules)))"
+    assert in_a_new_process(code).stdout.strip() == "[]"
+
+
+def test_loading_and_detecting_print_nothing():
+    code = "import sys, mask_detection; mask_detection.load(face_detector='builtin')(sys.argv[1])"
+    done = in_a_new_process(code, GROUP)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_name_that_it_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        mask_detection.no_such_name  # noqa: B018
+
+
+def test_it_finds_and_classifies_the_faces_of_the_example(detector):
+    faces = detector(GROUP)
+    assert sorted(faces.labels) == ["with_mask"] * 3 + ["without_mask"] * 2
+    assert repr(faces) == "Detections(5 faces: 3 with_mask, 2 without_mask)"
+    annotated = mask_detection.draw(GROUP, faces)
+    assert annotated.shape == cv2.imread(str(GROUP)).shape
+    assert "built-in" in repr(detector)
+
+
+# --- forms of images ---
+
+
+def forms(image: np.ndarray) -> dict[str, object]:
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    rgb = Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return {
+        "path": GROUP,
+        "text": str(GROUP),
+        "PIL": rgb,
+        "PIL RGBA": rgb.convert("RGBA"),
+        "BGRA": cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
+        "not contiguous": np.asfortranarray(image),
+        "grey": grey,
+        "grey with an axis": grey[..., None],
+        "PIL grey": Image.fromarray(grey),
+    }
+
+
+@pytest.mark.parametrize("form", forms(np.zeros((1, 1, 3), np.uint8)))
+def test_every_form_of_an_image_gives_the_same(detector, group, form):
+    as_bgr = cv2.cvtColor(cv2.cvtColor(group, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) if "grey" in form else group
+    assert same(detector(forms(group)[form]), detector(as_bgr))
+
+
+@pytest.mark.parametrize(
+    ("image", "fault"),
+    [
+        (None, "NoneType"),
+        (7, "int"),
+        (b"\xff\xd8", "bytes"),
+        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((4, 4, 3), np.uint16), "uint16"),
+        (np.zeros((4, 4), bool), "bool"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (np.zeros((4, 4, 2), np.uint8), "shape"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
+        (np.zeros(4, np.uint8), "shape"),
+        (Path("no_such_file.jpg"), "no_such_file.jpg"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("use", ["detect", "find_faces", "classify", "draw", "list"])
+def test_what_is_no_image_is_refused_in_one_line(detector, image, fault, use):
+    calls = {
+        "detect": lambda: detector(image),
+        "list": lambda: detector([GROUP, image]),
+        "find_faces": lambda: detector.find_faces(image),
+        "classify": lambda: detector.classify(image, np.array([[0, 0, 2, 2]])),
+        "draw": lambda: mask_detection.draw(image, detector(GROUP)[:0]),
+    }
+    with pytest.raises(MaskDetectionError, match=fault) as caught:
+        calls[use]()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_gives_a_list(detector, group):
+    one, other = detector([GROUP, group[:, ::-1]])
+    assert same(one, detector(group))
+    assert same(other, detector(group[:, ::-1]))
+    assert detector([]) == []
+
+
+# --- faces found by somebody else ---
+
+
+def test_faces_found_by_somebody_else_are_classified(detector, group):
+    boxes, confidences = detector.find_faces(group)
+    faces = detector.classify(group, boxes)
+    assert same_boxes(faces, boxes)
+    assert faces.face_confidences.tolist() == [1.0] * len(boxes)
+    assert faces.labels == detector(group).labels
+    assert confidences.dtype == np.float32
+    assert detector.classify(group, np.empty((0, 4))).labels == []
+    assert detector.classify(group, []).labels == []
+
+
+def same_boxes(faces: mask_detection.Detections, boxes: np.ndarray) -> bool:
+    return np.array_equal(faces.boxes, boxes)
+
+
+def test_boxes_are_rounded_and_cut_off_at_the_edges(detector, group):
+    height, width = group.shape[:2]
+    faces = detector.classify(group, [[-5, -5, 40.4, 40.6], [width - 20, height - 20, width + 9, height + 9]])
+    assert faces.boxes.tolist() == [[0, 0, 40, 41], [width - 20, height - 20, width, height]]
+
+
+def test_a_box_within_one_pixel_still_holds_that_pixel(detector, group):
+    boxes = [[10, 20, 30, 40], [0.4, 0.6, 9.5, 9.4], [4.1, 4.6, 4.4, 4.9], [9.6, 9.6, 10, 10]]
+    whole = [[10, 20, 30, 40], [0, 1, 10, 9], [4, 4, 5, 5], [9, 9, 10, 10]]
+    assert detector.classify(group, boxes).boxes.tolist() == whole
+
+
+@pytest.mark.parametrize(
+    "boxes", [[[5, 5, 5, 9]], [[9, 9, 5, 5]], [[0, 0, np.nan, 5]], [[1, 2, 3]], [1, 2, 3, 4], [[-9, -9, -1, -1]], "box"]
+)
+def test_boxes_that_are_none_are_refused(detector, group, boxes):
+    with pytest.raises(MaskDetectionError, match="boxes"):
+        detector.classify(group, boxes)
+
+
+def test_in_one_stage_mode_a_face_that_is_not_found_gets_even_probabilities(group):
+    detector = mask_detection.load(one_stage=True)
+    boxes, _ = detector.find_faces(group)
+    faces = detector.classify(group, np.vstack([boxes, [[0, 0, 12, 12]]]))
+    assert detector.is_one_stage
+    np.testing.assert_array_equal(faces.probabilities[:-1], detector(group).probabilities)
+    assert faces.probabilities[-1].tolist() == [0.5, 0.5]
+    assert faces.uncertain[-1]
+
+
+# --- threads and replicas ---
+
+
+@pytest.mark.parametrize("kind", ["builtin", "haar", "yunet", "caffe"])
+def test_several_threads_may_share_one_detector(kind, group, request):
+    folder = ROOT / "face_detector"
+    if kind in ("yunet", "caffe"):
+        folder = request.getfixturevalue("shared") / "face_detector"
+    detector = mask_detection.load(face_detector=kind, face_folder=folder)
+    views = [group, group[:, ::-1], group[: len(group) // 2], cv2.resize(group, None, fx=0.5, fy=0.5)]
+    alone = [detector(view) for view in views]
+    start = threading.Barrier(4)
+
+    def work(number: int) -> list[mask_detection.Detections]:
+        start.wait()
+        return [detector(views[(number + i) % 4]) for i in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(work, range(4))):
+            assert all(same(faces, alone[(number + i) % 4]) for i, faces in enumerate(found))
+
+
+def test_networks_are_loaded_when_needed_and_once(monkeypatch):
+    loads = []
+    load = detector_module.load_networks
+    monkeypatch.setattr(detector_module, "load_networks", lambda **how: loads.append(how) or load(**how))
+    detector = mask_detection.load(face_detector="haar")
+    detector(GROUP)
+    assert len(loads) == 1
+    replica = detector.replica()
+    assert len(loads) == 1
+    assert same(replica(GROUP), detector(GROUP))
+    assert len(loads) == 2
+
+
+def test_another_confidence_shares_the_networks(detector, group):
+    sensitive = detector.with_confidence(0.05)
+    assert (detector.confidence, sensitive.confidence) == (0.5, 0.05)
+    everything, faces = sensitive(group), detector(group)
+    assert len(everything) >= len(faces)
+    np.testing.assert_array_equal(everything[everything.face_confidences >= 0.5].boxes, faces.boxes)
+    assert sensitive.load().classifier is detector.load().classifier
+    assert sensitive.replica().confidence == 0.05
+
+
+def test_what_contradicts_itself_is_refused():
+    with pytest.raises(MaskDetectionError, match="--one-stage"):
+        mask_detection.load(one_stage=True, face_detector="haar")
+    with pytest.raises(MaskDetectionError, match="--one-stage"):
+        mask_detection.load(one_stage=True, class_names=("a", "b"))
+
+
+# --- videos ---
+
+
+def test_the_faces_of_a_video_are_tracked(video):
+    detector = mask_detection.load(face_detector="haar")
+    results = list(detector.track(video))
+    assert [frame.index for frame, _ in results] == list(range(30))
+    assert {face.track for _, faces in results for face in faces} == {1}
+
+
+def test_a_video_may_be_left_before_its_end(video):
+    n_threads = threading.active_count()
+    for frame, _ in mask_detection.load(face_detector="haar").track(video, every=2):
+        if frame.index == 3:
+            break
+    assert threading.active_count() == n_threads
