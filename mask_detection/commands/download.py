@@ -6,39 +6,19 @@ python -m mask_detection download dataset                  # 1,376 images in the
 python -m mask_detection download dataset --to ~/masks
 
 A file gets its name only when it has arrived whole and its sha256 is the known one; a right file that is there already
-is not fetched again. Detecting needs no network afterwards. Origin, licence and limits of each are told in
+is not fetched again. Detecting needs no network afterwards. Origin, licence and limits of each stand in
 face_detector/README.md and dataset/README.md. Exit status: 0 done, 2 not done, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import struct
-import tempfile
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from mask_detection.commands import cli, options
 from mask_detection.utils import defaults, downloads
-from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import make_folder
-
-DATASET_COMMIT = "cdcf4501bf7fdec7ac8a4ee245e343b187fa53c7"
-DATASET_ADDRESS = f"https://github.com/prajnasb/observations/archive/{DATASET_COMMIT}.zip"
-DATASET_IN_ARCHIVE = "experiements/data"  # [sic]; below the archive's one top folder
-# One line an image, as sha256sum writes it. GitHub may pack the archive anew, so its own hash says nothing.
-DATASET_HASHES = Path(__file__).with_name("dataset.sha256")
-MAX_ARCHIVE_BYTES = 1 << 30  # 1 GiB
-MAX_IMAGE_BYTES = 64 << 20  # 64 MiB, unpacked
-PACKED_BY_GITHUB = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-# struct and value errors: a senseless directory; run-time errors: encrypted.
-UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,7 +34,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=silence,
         default=downloads.TIMEOUT_S,
         metavar="S",
         help="seconds of silence after which the server counts as gone (default: %(default)g)",
@@ -62,116 +42,27 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@cli.command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
-    args = parse_arguments(argv)
-    is_dataset = args.what == "dataset"
-    folder = args.to or (defaults.DATASET_FOLDER if is_dataset else defaults.FACE_FOLDER)
-    make_folder(folder)
-    if is_dataset:
-        for class_name, n_images in fetch_dataset(folder, args.timeout).items():
-            print(f"{folder / class_name}: {n_images} images")
-    else:
-        for remote_file in downloads.KITS[args.what]:
-            print(downloads.fetch(remote_file, folder, args.timeout))
-    return cli.EXIT_DONE
-
-
-def seconds(text: str) -> float:
-    """Argparse type of a span of time above 0 s."""
+def silence(text: str) -> float:
+    """Argparse type of a span of time above 0 s, in seconds."""
     span = float(text)
     if not 0 < span <= downloads.TRANSFER_LIMIT_S:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {downloads.TRANSFER_LIMIT_S:g} s")
     return span
 
 
-def fetch_dataset(folder: Path, timeout_s: float = downloads.TIMEOUT_S) -> dict[str, int]:
-    """Put the classic data set's class folders into a folder, both whole or none.
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parse_arguments(argv)
+    from mask_detection.data import classic
 
-    Args:
-        folder: where the class folders belong; has to be there.
-        timeout_s: seconds of silence after which the server counts as gone.
-
-    Returns:
-        The number of images by class.
-
-    Raises:
-        MaskDetectionError: a class folder with files is there already, an image did not arrive or is another
-            one than the list says, or the folder cannot be written.
-    """
-    hashes = _listed_hashes()
-    counts = Counter(name.partition("/")[0] for name in hashes)
-    try:
-        _check_free(folder, counts)
-        # Inside the destination, so that the last step is a move within one disk.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-            archive = Path(temporary, "archive.zip")
-            downloads.transfer(DATASET_ADDRESS, archive, MAX_ARCHIVE_BYTES, timeout_s)
-            unpack(archive, hashes, Path(temporary))
-            for class_name in counts:
-                destination = folder / class_name
-                if destination.is_dir():
-                    destination.rmdir()  # empty, as checked; Windows moves nothing onto a folder
-                Path(temporary, class_name).replace(destination)
-    except downloads.TransferError as fault:
-        raise MaskDetectionError(
-            f"{DATASET_ADDRESS}: {fault}; try again, or fetch and unpack it by hand and name its "
-            f"{DATASET_IN_ARCHIVE} folder with --dataset"
-        ) from None
-    except OSError as error:
-        raise MaskDetectionError(
-            f"{folder}: cannot be written ({error.strerror}); name another place with --to"
-        ) from None
-    return counts
-
-
-def _listed_hashes() -> dict[str, str]:
-    """The sha256 of each image by its path below the data set, such as ``with_mask/0-with-mask.jpg``."""
-    lines = DATASET_HASHES.read_text(encoding="utf-8").splitlines()
-    return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in lines)}
-
-
-def _check_free(folder: Path, class_names: Iterable[str]) -> None:
-    """Refuse to mix the data set with what the user has."""
-    for path in (folder / class_name for class_name in class_names):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise MaskDetectionError(
-                f"{path}: is there already and not empty; move it away or name another place with --to"
-            )
-
-
-def unpack(archive: Path, hashes: dict[str, str], folder: Path) -> None:
-    """Unpack the listed images of the data set's zip archive, each checked against its hash.
-
-    Only the list names files here, the archive never does: a member ``../evil`` has no way to be written.
-
-    Args:
-        archive: the zip file, with the images below ``<top folder>/DATASET_IN_ARCHIVE``.
-        hashes: sha256 by path below ``folder``.
-        folder: where the class folders are made.
-
-    Raises:
-        TransferError: the archive is damaged, or an image is missing or another one.
-    """
-    try:
-        with zipfile.ZipFile(archive) as zip_file:
-            members = {member.filename.partition("/")[2]: member for member in zip_file.infolist()}
-            for name, sha256 in tqdm(hashes.items(), desc="unpacking", unit="image", disable=None):
-                member = members.get(f"{DATASET_IN_ARCHIVE}/{name}")
-                if member is None:
-                    raise downloads.TransferError(f"the archive lacks the image {name}")
-                path = folder / name
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(_read_image(zip_file, member, sha256))
-    except UNZIP_ERRORS as error:
-        raise downloads.TransferError(f"is not a whole zip archive ({error})") from None
-
-
-def _read_image(zip_file: zipfile.ZipFile, member: zipfile.ZipInfo, sha256: str) -> bytes:
-    if member.file_size <= MAX_IMAGE_BYTES and member.compress_type in PACKED_BY_GITHUB:
-        with zip_file.open(member) as file:
-            data = file.read(member.file_size)  # without a limit, zipfile unpacks up to 2 GiB to look beyond its end
-        if hashlib.sha256(data).hexdigest() == sha256:
-            return data
-    raise downloads.TransferError(f"{member.filename} in the archive is not the listed image")
+    is_dataset = args.what == "dataset"
+    folder = args.to or (defaults.DATASET_FOLDER if is_dataset else defaults.FACE_FOLDER)
+    make_folder(folder)
+    if is_dataset:
+        for class_name, n_images in classic.fetch(folder, args.timeout).items():
+            print(f"{folder / class_name}: {n_images} images")
+    else:
+        for remote_file in downloads.KITS[args.what]:
+            print(downloads.fetch(remote_file, folder, args.timeout))
+    return cli.EXIT_DONE

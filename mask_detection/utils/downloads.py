@@ -2,6 +2,9 @@
 
 Every file is pinned by its sha256, so whatever a network, a proxy or a server does, a file gets its name only
 when it is the known one, byte for byte. Origin, licence and limits of each: face_detector/README.md.
+
+Not with pooch, whose downloader bounds neither size nor total time, follows redirects away from https, leaves files
+that only their owner may read, and brings in requests: what is here would have to stand beside it.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class RemoteFile:
     sha256: str
 
     def matches(self, path: Path) -> bool:
-        """Tell whether the file at ``path`` is this one."""
+        """Whether the file at ``path`` is this one."""
         if not path.is_file() or path.stat().st_size != self.n_bytes:
             return False
         return hashlib.sha256(read_whole(path, "weights")).hexdigest() == self.sha256
@@ -87,7 +90,7 @@ KITS = {"caffe": CAFFE, "yunet": YUNET}  # what belongs together, by the detecto
 
 
 def is_known(path: Path) -> bool:
-    """Tell whether a file is one of the table's, whatever its name."""
+    """Whether a file is one of the table's, whatever its name."""
     return any(remote_file.matches(path) for kit in KITS.values() for remote_file in kit)
 
 
