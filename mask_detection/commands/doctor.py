@@ -44,6 +44,7 @@ MODULES = {  # called other than the library
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "opencv-python": "cv2",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
 WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")

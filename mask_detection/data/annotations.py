@@ -12,7 +12,6 @@ Both come out as xyxy in pixels of the photo as it is displayed, x2 and y2 exclu
 from __future__ import annotations
 
 import logging
-import re
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import yaml
 
 from mask_detection.io.images import is_image_file, read_image
 from mask_detection.utils.errors import MaskDetectionError
@@ -27,6 +27,7 @@ from mask_detection.utils.errors import MaskDetectionError
 ANNOTATION_SUFFIXES = (".txt", ".xml")  # of two files with one stem the later, XML, is read
 CLASS_NAME_FILES = ("classes.txt", "*.names", "data.yaml")  # patterns, the first found counts
 MAX_ANNOTATION_BYTES = 8_000_000  # a crowd of 2,000 faces is half a megabyte of XML
+MAX_CLASS_NAME_BYTES = 200_000  # 10,000 classes; reading so much YAML takes 3 s
 EDGE_TOLERANCE = 1.0  # pixels; rounding takes boxes this far over the photo's edge
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,14 @@ def read_annotations(
 ) -> list[Annotation]:
     """Read the boxes of every photo of a folder that has an annotation file of the same name.
 
-    Photos without an annotation file, and the reverse, are left out and counted in a warning. The two folders
+    Photos without an annotation file, and the reverse, are excluded and counted in a warning. The two folders
     may be one; subfolders are not searched.
 
     Args:
         images: folder of photos.
         annotations: folder of VOC ``.xml`` or YOLO ``.txt`` files.
-        on_error: is given what is wrong with one photo or its file, and the photo is left out; without it the
-            first such error is raised.
+        on_error: gets what is wrong with one photo or its file, and the photo is excluded; without it the first
+            such error is raised.
 
     Returns:
         One annotation a photo, by the photos' names.
@@ -93,7 +94,7 @@ def read_annotation(image: Path, annotation: Path, class_names: Mapping[int, str
     Raises:
         MaskDetectionError: the photo or the file cannot be read, or a box is malformed or outside the photo.
     """
-    data = _read_bounded(annotation)
+    data = _read_bounded(annotation, MAX_ANNOTATION_BYTES)
     height, width = read_image(image).shape[:2]
     try:
         if annotation.suffix.lower() == ".xml":
@@ -112,15 +113,15 @@ def read_class_names(folder: Path) -> dict[int, str]:
         folder: the label files' folder, where the search begins; it goes on in the two folders above.
 
     Raises:
-        MaskDetectionError: there is no such file, or it lists no names.
+        MaskDetectionError: there is no such file, it cannot be read, or it lists no names.
     """
     remedy = f"write one class name a line in {folder / 'classes.txt'}"
     path = next(_class_name_files(folder, *folder.resolve().parents[:2]), None)
     if path is None:
         raise MaskDetectionError(f"{folder}: has no class names for its YOLO labels; {remedy}")
     try:
-        text = _decode(_read_bounded(path))
-        names = _parse_yaml_names(text) if path.suffix == ".yaml" else _numbered_lines(text)
+        text = _decode(_read_bounded(path, MAX_CLASS_NAME_BYTES))
+        names = _yaml_names(text) if path.suffix == ".yaml" else _numbered_lines(text)
     except ValueError as fault:
         raise MaskDetectionError(f"{path}: {fault}; {remedy}") from None
     if not names:
@@ -159,17 +160,17 @@ def _is_annotation_file(path: Path) -> bool:
 
 def _warn_of_unpaired(fault: str, paths: Collection[Path]) -> None:
     if paths:
-        logger.warning("%s: %s; left out, %d of this kind in the folder", min(paths), fault, len(paths))
+        logger.warning("%s: %s; excluded, %d of this kind in the folder", min(paths), fault, len(paths))
 
 
-def _read_bounded(path: Path) -> bytes:
+def _read_bounded(path: Path, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_ANNOTATION_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise MaskDetectionError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if len(data) > MAX_ANNOTATION_BYTES:
-        raise MaskDetectionError(f"{path}: is larger than {MAX_ANNOTATION_BYTES:,} bytes; check what it is")
+    if len(data) > max_bytes:
+        raise MaskDetectionError(f"{path}: is larger than {max_bytes:,} bytes; check what it is")
     return data
 
 
@@ -263,23 +264,21 @@ def _numbered_lines(text: str) -> dict[int, str]:
     return {number: line.strip() for number, line in enumerate(text.splitlines()) if line.strip()}
 
 
-def _parse_yaml_names(text: str) -> dict[int, str]:
-    """The ``names`` of a ``data.yaml``: a list or a mapping from numbers, in brackets or one entry a line.
-
-    This much of YAML is what YOLO's tools write; anything else is refused rather than misread.
-    """
-    text = re.sub(r"(^|\s)#.*", r"\1", text)  # comments
-    # The rest of the line, and the lines after it that are indented or open with "-" or a closing bracket.
-    entry = re.search(r"^names:(.*(?:\n(?:[ \t\-\]}].*)?)*)", text, re.MULTILINE)
-    value = entry[1].strip() if entry else ""
-    if value.startswith(("[", "{")):
-        items, marker = value.strip("[]{}").split(","), r"(?:(\d+)\s*:\s*)?"
-    else:
-        items, marker = value.splitlines(), r"(?:-\s+|(\d+)\s*:\s*)"
-    names = {}
-    for position, item in enumerate(item.strip() for item in items if item.strip()):
-        match = re.fullmatch(marker + r"""(['"]?)([^'"\[\]{}:,]+)\2""", item)
-        if match is None:
-            raise ValueError(f"cannot read the class name {reprlib.repr(item)}")
-        names[int(match[1] or position)] = match[3].strip()
-    return names
+def _yaml_names(text: str) -> dict[int, str]:
+    """The ``names`` of a ``data.yaml``: a list, or a mapping from class numbers."""
+    try:
+        # Builds lists, mappings and text alone: no objects, and a class called "no" or "1.0" stays what it is.
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"is broken YAML ({' '.join(str(error).split())})") from None
+    names = content.get("names", []) if isinstance(content, dict) else []
+    if isinstance(names, list):
+        names = {str(number): name for number, name in enumerate(names)}
+    if not isinstance(names, dict):
+        raise ValueError(f"names is {reprlib.repr(names)}, neither a list nor a mapping")
+    for number, name in names.items():
+        if not number.isdecimal():
+            raise ValueError(f"names has {reprlib.repr(number)} for a class number")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"names gives class {reprlib.repr(int(number))} no name in plain text")
+    return {int(number): " ".join(name.split()) for number, name in names.items()}

@@ -246,12 +246,57 @@ def test_class_names_in_every_form_of_data_yaml(tmp_path, text):
     assert read_class_names(tmp_path) == NAMES
 
 
+def test_any_yaml_with_names_is_read_and_names_stay_text(tmp_path):
+    (tmp_path / "data.yaml").write_text("# set\nnames: &n ['a, b', no, 1.0, \"it's\", 2020-01-01]\nother: *n\n")
+    assert read_class_names(tmp_path) == {0: "a, b", 1: "no", 2: "1.0", 3: "it's", 4: "2020-01-01"}
+
+
 @pytest.mark.parametrize(
-    "text", ["", "nc: 2\n", "names: []\n", "names: other.yaml\n", "names:\n  - a: {b: c}\n", "names: ['a, b', c]\n"]
+    "text",
+    [
+        "",
+        "nc: 2\n",
+        "- with_mask\n",
+        "names: []\n",
+        "names: other.yaml\n",
+        "names:\n  - a: {b: c}\n",
+        "names: {first: a}\n",
+        "names: {-1: a}\n",
+        "names: ['']\n",
+        "names: [a, [b]]\n",
+        "names: [a\n",
+        "names: [a]\n---\nnames: [b]\n",
+        "names: &n [*n]\n",
+        "? [a]\n: b\n",
+        "names: " + 1000 * "[" + 1000 * "]",
+    ],
 )
-def test_other_yaml_is_refused_rather_than_misread(tmp_path, text):
+def test_other_yaml_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(MaskDetectionError, match=r"data\.yaml: .*; write one class name a line in .*classes\.txt"):
+    with pytest.raises(
+        MaskDetectionError, match=r"data\.yaml: .*; write one class name a line in .*classes\.txt"
+    ) as error:
+        read_class_names(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_runs_no_code_and_a_bomb_of_aliases_stays_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.yaml").write_text("names: !!python/object/apply:os.mkdir [made]\n")
+    assert read_class_names(tmp_path) == {0: "made"}  # text like any other
+    assert not (tmp_path / "made").exists()
+
+    levels = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 50))  # 2**49 names if written out
+    (tmp_path / "data.yaml").write_text(f"a0: &a0 [x, x]\n{levels}names: *a49\n")
+    with pytest.raises(MaskDetectionError, match="class 0 no name") as error:
+        read_class_names(tmp_path)
+    assert len(str(error.value)) < 500
+
+
+def test_a_file_of_class_names_is_not_read_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotations, "MAX_CLASS_NAME_BYTES", 100)
+    (tmp_path / "data.yaml").write_text("names: [" + "a, " * 50 + "]")
+    with pytest.raises(MaskDetectionError, match="larger than 100 bytes"):
         read_class_names(tmp_path)
 
 
