@@ -12,7 +12,7 @@ import pytest
 
 from mask_detection.commands import cli, download
 from mask_detection.utils import downloads
-from tests.conftest import disk_with_room_for
+from tests.helpers.outcomes import disk_with_room_for
 from tests.helpers.web_server import DATA, Server, serving
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -252,7 +253,8 @@ def test_overlong_names_are_shortened(source, destination):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
-def test_names_that_are_not_utf8_become_so(source, destination):
+def test_names_that_are_not_utf8_become_so(source, destination, capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("mask_detection"), "propagate", False)  # pytest-xdist cannot send such names
     path = os.fsencode(source / "with_mask") + b"/caf\xe9\n.jpg"
     Path(os.fsdecode(path)).write_bytes(b"no image")
     save(Path(os.fsdecode(path.replace(b"\n", b""))))
@@ -260,6 +262,7 @@ def test_names_that_are_not_utf8_become_so(source, destination):
     assert run(source, destination) == 1
     assert "with_mask/caf.jpg" in made(destination)
     assert os.fsdecode(b"with_mask/caf\xe9\n.jpg") in left_out(destination)
+    assert "is not an image" in capfd.readouterr().err
 
 
 def test_links_that_lead_in_a_circle_are_followed_once(source, destination):

@@ -15,7 +15,8 @@ import train_mask_detector
 from mask_detection.commands import cli
 from mask_detection.models import mobilenet
 from mask_detection.training import classifier
-from tests.conftest import Outcome, disk_with_room_for, png
+from tests.helpers.images import png
+from tests.helpers.outcomes import Outcome, disk_with_room_for
 
 DAMAGED = "is not an image or is damaged; open it in a viewer and save it again"
 
@@ -62,7 +63,7 @@ def test_a_data_set_that_is_none_is_refused(train, folder, make_dataset, tmp_pat
     outcome = train(dataset)
     if "differ" in fault:  # whichever of the two comes first
         outcome = Outcome(
-            outcome.status, [line.replace("Masked and masked", "masked and Masked") for line in outcome.said]
+            outcome.status, [line.replace("Masked and masked", "masked and Masked") for line in outcome.printed]
         )
     assert outcome == Outcome(cli.EXIT_UNUSABLE, [f"error: {dataset}: {fault}"])
     assert not list(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Videos in the tests: what is in one, and a stream on loopback to make one from."""
+"""Videos in the tests: making one, what is in one, and a stream on loopback."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+FRAME_RATE = 10.0
+FRAME_SIZE = 240  # width and height of generated videos in pixels
+FRAME_COUNT = 30
+
+CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], frame_rate: float = FRAME_RATE) -> Path:
+    """Write frames, all (H, W, 3) BGR uint8, with the codec that its suffix stands for; return the path."""
+    first, *others = frames
+    height, width = first.shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), frame_rate, (width, height))
+    for frame in (first, *others):
+        writer.write(frame)
+    writer.release()
+    return path
 
 
 class Facts(NamedTuple):

@@ -16,7 +16,8 @@ from PIL import Image
 import detect_mask_image
 from mask_detection.commands import cli
 from mask_detection.io.images import read_image
-from tests.conftest import Outcome, png
+from tests.helpers.images import png
+from tests.helpers.outcomes import Outcome
 
 EXIF_ORIENTATION = 0x0112
 TURN_A_QUARTER = 6
@@ -174,7 +175,7 @@ def test_libraries_have_nothing_to_say_of_damage_in_the_middle(annotate, tmp_pat
     path = tmp_path / f"damaged.{kind}"
     half = len(WHOLE[kind]) // 2
     path.write_bytes(WHOLE[kind][:half] + bytes(9) + WHOLE[kind][half + 9 :])
-    assert annotate(path).said in ([], [f"error: {path}: {DAMAGED}"])
+    assert annotate(path).printed in ([], [f"error: {path}: {DAMAGED}"])
 
 
 def test_folders_and_globs_without_images_are_named(annotate, tmp_path, output):
@@ -192,7 +193,7 @@ def test_a_link_that_leads_to_itself_is_named(annotate, tmp_path):
     path.symlink_to(path)
     outcome = annotate(path)
     assert outcome.status == cli.EXIT_UNUSABLE
-    (line,) = outcome.said
+    (line,) = outcome.printed
     assert line.startswith(f"error: {path}: cannot be read (")
 
 

@@ -17,7 +17,7 @@ import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli
 from mask_detection.io.images import read_image
-from tests.conftest import Outcome, disk_with_room_for
+from tests.helpers.outcomes import Outcome, disk_with_room_for
 from tests.helpers.paths import ROOT
 
 FULL = "cannot be written (File too large); make room or name another place"

@@ -12,9 +12,10 @@ import pytest
 
 import detect_mask_video
 from mask_detection.commands import cli
-from tests.conftest import Outcome, textured
+from tests.helpers.images import textured
+from tests.helpers.outcomes import Outcome
+from tests.helpers.videos import CODECS, write_video
 
-CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
 FRAME_RATE = 5.0
 FRAME_COUNT = 120
 WIDTH, HEIGHT = 64, 48
@@ -41,12 +42,8 @@ def detect(run, all_is_face, tiny_model, tmp_path) -> Callable[[Path], Outcome]:
     return detect
 
 
-def write_video(path: Path, n_frames: int) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), FRAME_RATE, (WIDTH, HEIGHT))
-    for number in range(n_frames):
-        writer.write(textured(WIDTH, HEIGHT, hue=number, seed=number))
-    writer.release()
-    return path
+def colourful(path: Path, n_frames: int) -> Path:
+    return write_video(path, (textured(WIDTH, HEIGHT, hue=i, seed=i) for i in range(n_frames)), FRAME_RATE)
 
 
 def sizes_of_frames(path: Path) -> list[tuple[int, int]]:
@@ -90,7 +87,7 @@ def test_a_sound_without_pictures_is_no_video(detect, tmp_path):
 
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_video_cut_off_at_any_tenth_is_done_as_far_as_it_goes(detect, tmp_path, suffix):
-    whole = write_video(tmp_path / f"whole{suffix}", FRAME_COUNT).read_bytes()
+    whole = colourful(tmp_path / f"whole{suffix}", FRAME_COUNT).read_bytes()
     path, output = tmp_path / f"cut{suffix}", tmp_path / "out.avi"
     for tenths in range(1, 10):
         path.write_bytes(whole[: len(whole) * tenths // 10])
@@ -112,7 +109,7 @@ def test_a_video_cut_off_at_any_tenth_is_done_as_far_as_it_goes(detect, tmp_path
 
 @pytest.mark.parametrize("suffix", CODECS)
 def test_one_frame_is_a_video(detect, tmp_path, suffix):
-    assert detect(write_video(tmp_path / f"one{suffix}", 1)) == Outcome(cli.EXIT_DONE, [])
+    assert detect(colourful(tmp_path / f"one{suffix}", 1)) == Outcome(cli.EXIT_DONE, [])
     assert sizes_of_frames(tmp_path / "out.avi") == [(WIDTH, HEIGHT)]
     assert frames_logged(tmp_path) == [0]
 

@@ -15,9 +15,8 @@ import pytest
 
 from mask_detection.commands import cli
 from mask_detection.io.writers import open_video_file
-from tests.conftest import FRAME_SIZE
 from tests.helpers.paths import ROOT
-from tests.helpers.videos import Act, facts_of, lines_of, streaming
+from tests.helpers.videos import FRAME_SIZE, Act, facts_of, lines_of, streaming
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 

@@ -23,8 +23,7 @@ from mask_detection.io.sources import Frame, open_source, without_password
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import Answer
-from tests.conftest import FRAME_COUNT
-from tests.helpers.videos import GONE, Act, facts_of, lines_of, streaming
+from tests.helpers.videos import FRAME_COUNT, GONE, Act, facts_of, lines_of, streaming
 
 N_SHOWN = 15  # pictures that a stream shows before something happens to it
 

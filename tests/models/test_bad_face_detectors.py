@@ -9,7 +9,7 @@ import pytest
 
 import detect_mask_image
 from mask_detection.commands import cli
-from tests.conftest import Outcome
+from tests.helpers.outcomes import Outcome
 
 PROTOTXT, CAFFEMODEL = "deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel"
 YUNET = "face_detection_yunet_2026may.onnx"

@@ -17,7 +17,7 @@ import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli
 from mask_detection.models import tflite
-from tests.conftest import Outcome
+from tests.helpers.outcomes import Outcome
 from tests.helpers.paths import FIXTURES
 
 needs_litert = pytest.mark.skipif(not tflite.is_available(), reason="LiteRT is not made for this machine")

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from tests.helpers.images import grace_hopper
 from tests.helpers.paths import ROOT
+from tests.helpers.videos import write_video
 
 FIXTURES = ROOT / "tests" / "fixtures"
 WEIGHTS = ROOT.parent / "shared" / "face_detector"  # on some machines
@@ -21,12 +23,8 @@ BOXES = ((20, 15, 70, 80), (60, 50, 115, 108))  # xyxy in pixels
 
 
 def portrait() -> np.ndarray:
-    """Grace Hopper's face, (HEIGHT, WIDTH, 3) BGR uint8; the photo is in the public domain."""
-    from matplotlib.cbook import get_sample_data
-
-    with get_sample_data("grace_hopper.jpg") as file:
-        photo = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-    return cv2.resize(np.ascontiguousarray(photo[:402]), SIZE, interpolation=cv2.INTER_AREA)
+    """Grace Hopper's face, (HEIGHT, WIDTH, 3) BGR uint8."""
+    return cv2.resize(np.ascontiguousarray(grace_hopper()[:402]), SIZE, interpolation=cv2.INTER_AREA)
 
 
 def images(picture: np.ndarray) -> dict[str, bytes]:
@@ -77,12 +75,9 @@ def encoded(suffix: str, image: np.ndarray) -> bytes:
 def videos(picture: np.ndarray, folder: Path) -> dict[str, bytes]:
     """Video files by name, 8 frames each; ``folder`` is where OpenCV makes them."""
     made = {}
-    for name, codec in (("mjpeg.avi", "MJPG"), ("mpeg4.mp4", "mp4v"), ("mpeg4.mkv", "mp4v")):
-        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*codec), 10, SIZE)
-        for i in range(8):
-            writer.write(np.roll(picture, 3 * i, axis=1))
-        writer.release()
-        made[name] = (folder / name).read_bytes()
+    for name in ("mjpeg.avi", "mpeg4.mp4", "mpeg4.mkv"):
+        path = write_video(folder / name, (np.roll(picture, 3 * i, axis=1) for i in range(8)))
+        made[name] = path.read_bytes()
     return made
 
 

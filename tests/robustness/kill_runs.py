@@ -30,6 +30,7 @@ import detect_mask_video
 import train_mask_detector
 from mask_detection.commands import prepare
 from mask_detection.models.tflite import read_metadata
+from tests.helpers.videos import write_video
 from tests.robustness import fuzz_seeds as seeds
 from tests.robustness.wholeness import broken, full_lines
 
@@ -62,23 +63,18 @@ class Scenario:
 # --- what is run ---
 
 
-def write_photos(folder: Path) -> None:
+def lay_out_photos(folder: Path) -> None:
     picture = seeds.portrait()
     for i in range(N_IMAGES):
         _write(folder / "photos" / f"class_{i % 2}" / f"{i}.png", np.roll(picture, i, axis=1))
 
 
-def write_video(folder: Path) -> None:
+def lay_out_video(folder: Path) -> None:
     picture = cv2.resize(seeds.portrait(), None, fx=2, fy=2)
-    video = cv2.VideoWriter(
-        str(folder / "video.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (picture.shape[1], picture.shape[0])
-    )
-    for i in range(N_FRAMES):
-        video.write(np.roll(picture, i, axis=1))
-    video.release()
+    write_video(folder / "video.avi", (np.roll(picture, i, axis=1) for i in range(N_FRAMES)))
 
 
-def write_dataset(folder: Path) -> None:
+def lay_out_dataset(folder: Path) -> None:
     for i in range(2 * N_TRAINING_IMAGES):
         noise = np.random.default_rng(i).integers(0, 256, (6, 6, 3), np.uint8)
         _write(folder / "set" / seeds.CLASS_NAMES[i % 2] / f"{i}.png", cv2.resize(noise, (48, 48)))
@@ -128,7 +124,7 @@ def _train(*options: object) -> Scenario:
     return Scenario(
         train_mask_detector.main,
         [*files, *sizes, *options],
-        write_dataset,
+        lay_out_dataset,
         missing_model_parts,
         seconds=15.0,
         can_resume=lambda folder: (folder / "model.training" / "run.json").exists(),
@@ -138,17 +134,17 @@ def _train(*options: object) -> Scenario:
 SCENARIOS = {
     "training": _train(),
     "fine_tuning": _train("--fine-tune", 2),
-    "prepare": Scenario(prepare.main, ["photos", "out"], write_photos, missing_crops),
+    "prepare": Scenario(prepare.main, ["photos", "out"], lay_out_photos, missing_crops),
     "image": Scenario(
         detect_mask_image.main,
         ["--image", "photos", "--output", "out", "--json", "seen.jsonl", *STAGES],
-        write_photos,
+        lay_out_photos,
         missing_photos,
     ),
     "video": Scenario(
         detect_mask_video.main,
         ["--source", "video.avi", "--output", "annotated.mp4", "--log", "seen.jsonl", *STAGES],
-        write_video,
+        lay_out_video,
         missing_frames,
     ),
 }

@@ -13,8 +13,7 @@ import pytest
 
 import detect_mask_video
 from mask_detection.commands import cli
-from tests.conftest import FRAME_COUNT, FRAME_RATE, FRAME_SIZE
-from tests.helpers.videos import Facts, facts_of, lines_of
+from tests.helpers.videos import FRAME_COUNT, FRAME_RATE, FRAME_SIZE, Facts, facts_of, lines_of, write_video
 
 FACE_KEYS = {"box", "label", "probability", "face_confidence", "track"}
 
@@ -31,11 +30,8 @@ def test_the_output_is_as_long_as_large_and_as_fast_as_the_source(detect, video,
 
 
 def test_a_broken_frame_rate_is_kept(detect, make_image, tmp_path):
-    source, output = tmp_path / "ntsc.avi", tmp_path / "annotated.mp4"
-    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 30_000 / 1001, (96, 72))
-    for i in range(5):
-        writer.write(make_image(96, 72, seed=i))
-    writer.release()
+    source = write_video(tmp_path / "ntsc.avi", (make_image(96, 72, seed=i) for i in range(5)), 30_000 / 1001)
+    output = tmp_path / "annotated.mp4"
     assert detect(source, "--output", output) == cli.EXIT_DONE
     assert facts_of(output) == Facts(5, (96, 72), 29.97)
 

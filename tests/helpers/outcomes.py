@@ -1,0 +1,35 @@
+"""How a command ends, and a disk that fills up under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+
+GOOD_NEWS = ("face detector: ", "made its faster twin")
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    printed: list[str]  # lines on standard error, without the good news
+
+    @classmethod
+    def of(cls, status: int, standard_error: str) -> Outcome:
+        lines = standard_error.splitlines()
+        return cls(status, [line for line in lines if not any(news in line for news in GOOD_NEWS)])
+
+
+@contextmanager
+def disk_with_room_for(n_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, which is what a full disk looks like; SIGXFSZ is ignored by Python."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file sizes")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
