@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.images import grace_hopper, textured, write_dataset
 from tests.helpers.outcomes import Outcome
-from tests.helpers.paths import ROOT, SHARED
+from tests.helpers.paths import FIXTURES, ROOT, SHARED
 from tests.helpers.stand_ins import AllIsFace, CardFinder, card_classifier, write_cards
 from tests.helpers.training import Trained, train_small
 from tests.helpers.videos import FRAME_COUNT, FRAME_SIZE, write_video
@@ -118,23 +118,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier that loads in no time, for the tests in which the answers don't matter."""
-    from mask_detection.models.base import ModelInfo
-    from mask_detection.models.convert import write_export
-    from mask_detection.models.mobilenet import save_model
-    from mask_detection.utils.tensorflow import start_tensorflow
-
-    start_tensorflow()
-    import keras
-
-    keras.utils.set_random_seed(1)
-    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
-    model = keras.Sequential([keras.Input((32, 32, 3)), *layers])
-    path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
-    class_names = ("with_mask", "without_mask")
-    save_model(model, path, class_names)
-    write_export(path, model, ModelInfo(class_names, 32))
-    return path
+    """A classifier that loads in no time, for the tests in which its predictions don't matter."""
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copy(FIXTURES / "tiny.tflite", folder)
+    return Path(shutil.copy(FIXTURES / "tiny.h5", folder))
 
 
 @pytest.fixture(scope="session")
@@ -203,9 +190,7 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         import detect_mask_video
 
         monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_, **__: CardFinder())
-        monkeypatch.setattr(
-            "mask_detection.models.load.load_classifier", lambda *_, **__: card_classifier(class_names)
-        )
+        monkeypatch.setattr("mask_detection.models.load.load_classifier", lambda *_, **__: card_classifier(class_names))
         source = write_cards(tmp_path / "cards.avi", letters)
         return detect_mask_video.main([str(word) for word in ("--source", source, "--no-display", *arguments)])
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-GOOD_NEWS = ("face detector: ", "made its faster twin")
+GOOD_NEWS = ("face detector: ", "wrote its faster TFLite export")
 
 
 class Outcome(NamedTuple):

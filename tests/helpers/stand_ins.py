@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mask_detection.models.classifier import MaskClassifier
-from mask_detection.models.faces import FaceDetector
+from mask_detection.models.face_detector import FaceDetector
 from tests.helpers.videos import FRAME_SIZE, write_video
 
 CARD = (80, 60, 160, 160)  # xyxy: where the card is held

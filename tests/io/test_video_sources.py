@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +32,11 @@ def shown(first_level: int = 0, size: tuple[int, int] = (160, 120)) -> list[np.n
     """Grey pictures, each 5 levels lighter than the one before; size is width, height in pixels."""
     width, height = size
     return [np.full((height, width, 3), first_level + 5 * i, np.uint8) for i in range(N_SHOWN)]
+
+
+def endless(images: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """These images, and then the last one for as long as there is somebody to see it."""
+    return chain(images, repeat(images[-1]))
 
 
 def levels(frames: list[Frame]) -> list[int]:
@@ -90,10 +95,10 @@ def test_gaps_add_up():
 def test_a_stream_that_is_gone_for_good_is_said_and_what_came_is_kept(detect, tmp_path, errors):
     output, log = tmp_path / "annotated.mkv", tmp_path / "seen.jsonl"
     with streaming(Act(shown())) as server:
-        status = detect(server.address, "--output", output, "--log", log, "--timeout", 2)
+        status = detect(server.address, "--output", output, "--log", log, "--timeout", 1)
     assert status == cli.EXIT_SOME_FAILED
     (error,) = errors()
-    assert f"{server.address}: stopped giving frames after {N_SHOWN} and did not come back within 2 s" in error
+    assert f"{server.address}: stopped giving frames after {N_SHOWN} and did not come back within 1 s" in error
     assert facts_of(output).n_frames == len(lines_of(log)) == N_SHOWN
 
 
@@ -113,7 +118,7 @@ def test_passwords_stay_out_of_messages(detect, tmp_path, errors):
 def test_a_stream_that_comes_back_in_another_size_keeps_the_videos(detect, tmp_path):
     output = tmp_path / "annotated.avi"
     bright, tall = shown(100), shown(100, size=(60, 120))
-    with streaming(Act(bright), Act(tall)) as server:
+    with streaming(Act(bright), Act(endless(tall))) as server:
         assert detect(server.address, "--output", output, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
     assert (facts_of(output).n_frames, facts_of(output).size) == (2 * N_SHOWN, (160, 120))
     last = list(frames_in(output))[-1]
@@ -129,7 +134,7 @@ def frames_in(path: Path) -> Iterator[np.ndarray]:
 
 def test_the_log_tells_the_gap_and_the_time_of_day(detect, tmp_path):
     log = tmp_path / "seen.jsonl"
-    with streaming(Act(shown()), Act(shown())) as server:
+    with streaming(Act(shown()), Act(endless(shown()))) as server:
         assert detect(server.address, "--log", log, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
     lines = lines_of(log)
     assert all("time" in line for line in lines)
@@ -138,8 +143,8 @@ def test_the_log_tells_the_gap_and_the_time_of_day(detect, tmp_path):
 
 def test_a_csv_log_tells_the_gap(detect, tmp_path, small_portrait):
     log = tmp_path / "seen.csv"
-    portraits = Act([small_portrait] * N_SHOWN)
-    with streaming(portraits, portraits) as server:
+    portraits = [small_portrait] * N_SHOWN
+    with streaming(Act(portraits), Act(endless(portraits))) as server:
         assert detect(server.address, "--log", log, "--max-frames", 2 * N_SHOWN) == cli.EXIT_DONE
     rows = log.read_text("utf-8").splitlines()
     columns = rows[0].split(",")

@@ -22,7 +22,7 @@ from mask_detection.models import convert, tflite
 from mask_detection.models.base import ModelInfo
 from mask_detection.models.load import load_classifier
 from mask_detection.utils.errors import MaskDetectionError
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import FIXTURES, ROOT
 
 CLOSE = 0.01  # how much the predictions of one model may differ between the ways to run it
 
@@ -104,8 +104,9 @@ def test_the_shipped_model_predicts_alike(shipped_model, portrait, make_image, m
 
 
 @needs_litert
-def test_the_shipped_model_has_its_export(shipped_model):
-    assert metadata_of(shipped_model.with_suffix(".tflite"))["source_sha256"] == sha256(shipped_model)
+@pytest.mark.parametrize("path", [ROOT / "mask_detector.h5", FIXTURES / "tiny.h5"], ids=lambda path: path.stem)
+def test_a_model_that_is_kept_here_has_its_export(path):
+    assert metadata_of(path.with_suffix(".tflite"))["source_sha256"] == sha256(path)
 
 
 # --- it is written, found, and made again ---
