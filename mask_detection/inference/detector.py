@@ -173,8 +173,14 @@ class MaskDetector:
         return other
 
     def replica(self) -> MaskDetector:
-        """A detector like this one that loads networks of its own when it needs them: one for each thread of a pool."""
-        return MaskDetector(self._load_networks)
+        """A detector like this one with networks of its own, loaded at once, so that each thread of a pool has some.
+
+        Raises:
+            MaskDetectionError: they cannot be loaded, see :func:`load`.
+        """
+        detector = MaskDetector(self._load_networks)
+        detector.load()
+        return detector
 
     @overload
     def __call__(self, images: AnyImage) -> Detections: ...

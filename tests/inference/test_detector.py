@@ -213,7 +213,7 @@ def test_networks_are_loaded_when_needed_and_once(monkeypatch):
     detector(GROUP)
     assert len(loads) == 1
     replica = detector.replica()
-    assert len(loads) == 1
+    assert len(loads) == 2
     assert same(replica(GROUP), detector(GROUP))
     assert len(loads) == 2
 
