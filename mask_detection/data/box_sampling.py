@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mask_detection.evaluation.metrics import box_iou, box_sizes
 from mask_detection.models.preprocessing import crop_squares
+from mask_detection.utils.boxes import box_areas, box_iou, clip_boxes, intersection_areas
 
 # Detectors and annotators agree on where a face is, but one box ends at the brows and another above the hair, one at
 # the chin and another at the collar. The ranges cover that, and lean towards larger boxes, which lose nothing.
@@ -13,7 +13,7 @@ JITTER_SHIFT = 0.08  # at most, in parts of the box's width and height
 JITTER_SCALE = (0.85, 1.25)  # of width and height, each by itself
 
 MAX_FACE_IOU = 0.05  # of a background's crop with a face; above, it could pass for a bad crop of the face
-MAX_FACE_SHARE = 0.1  # of a background's crop that a face may cover: an edge of hair, but no mouth
+MAX_FACE_FRACTION = 0.1  # of a background's crop that a face may cover: an edge of hair, but no mouth
 MAX_SQUARE_SHARE = 0.5  # of the photo's smaller side: the largest random background
 CANDIDATES = 100  # random squares to choose from; in a crowd most of them meet a face
 
@@ -38,8 +38,7 @@ def jitter_box(box: np.ndarray, count: int, frame_size: tuple[int, int], rng: np
     side = box[2:] - box[:2]
     centre = (box[:2] + box[2:]) / 2 + side * rng.uniform(-JITTER_SHIFT, JITTER_SHIFT, (count, 2))
     half = side * rng.uniform(*JITTER_SCALE, (count, 2)) / 2
-    height, width = frame_size
-    boxes = np.hstack([centre - half, centre + half]).round().astype(int).clip(0, [width, height, width, height])
+    boxes = clip_boxes(np.hstack([centre - half, centre + half]).round().astype(int), frame_size)
     return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
 
 
@@ -84,7 +83,6 @@ def _random_squares(frame_size: tuple[int, int], min_side: int, rng: np.random.G
 
 def _are_clear(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Which boxes (N, 4) hardly touch any face (M, 4): (N,) bool."""
-    iou = box_iou(boxes, faces)  # (N, M)
-    areas, face_areas = box_sizes(boxes)[:, None] ** 2, box_sizes(faces)[None, :] ** 2
-    intersections = iou / (1 + iou) * (areas + face_areas)
-    return ((iou < MAX_FACE_IOU) & (intersections < MAX_FACE_SHARE * areas)).all(axis=1)
+    shared, areas = intersection_areas(boxes, faces), box_areas(boxes)[:, None]  # (N, M), (N, 1)
+    is_clear = (box_iou(boxes, faces) < MAX_FACE_IOU) & (shared < MAX_FACE_FRACTION * areas)
+    return np.logical_and.reduce(is_clear, axis=1)

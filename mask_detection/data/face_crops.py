@@ -18,8 +18,8 @@ from mask_detection.data.annotations import ANNOTATION_SUFFIXES, read_annotation
 from mask_detection.data.box_sampling import no_boxes
 from mask_detection.data.cleaning import Kind, LeftOut, Outcome, Summary
 from mask_detection.data.crops import CropOptions, Face, FindFaces, FoundFaces, Photo, cut_photo
-from mask_detection.evaluation.metrics import box_iou, box_sizes
 from mask_detection.models.face_detector import FaceDetector
+from mask_detection.utils.boxes import box_areas, box_iou
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -176,7 +176,7 @@ def _cut_class_photo(photo: Photo, find_faces: FindFaces, destination: Path, opt
 def _main_face(photo: Photo, frame: np.ndarray, name: Path, detect: Detect) -> FoundFaces:
     """The detected face that is largest and surest, or the whole of a small picture."""
     boxes, confidences = detect(frame)
-    scores = np.where(confidences >= CONFIDENCE, confidences * box_sizes(boxes) ** 2, 0.0)
+    scores = np.where(confidences >= CONFIDENCE, confidences * box_areas(boxes), 0.0)
     if scores.any():
         best = boxes[scores.argmax()]
         return FoundFaces([Face(best, name.with_name(f"{name.stem}_1.jpg"), "face 1")], occupied=boxes)

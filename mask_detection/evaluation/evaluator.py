@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mask_detection.evaluation.metrics import GroundTruth, Matches, ScoredBoxes, box_iou, box_sizes, match_images
+from mask_detection.evaluation.metrics import GroundTruth, Matches, ScoredBoxes, match_images
 from mask_detection.inference.detections import CERTAIN_FROM, Detections
+from mask_detection.utils.boxes import box_iou, box_sizes
 
 if TYPE_CHECKING:
     from mask_detection.data.annotations import Annotation

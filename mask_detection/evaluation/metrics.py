@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mask_detection.utils.boxes import as_boxes, box_iou, box_sizes
+
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
 
@@ -30,7 +32,7 @@ class GroundTruth:
 
     def __post_init__(self) -> None:
         """Take lists for arrays, and check that the columns fit together."""
-        _set_columns(self, boxes=_as_boxes(self.boxes), labels=np.asarray(self.labels, dtype=str))
+        _set_columns(self, boxes=as_boxes(self.boxes), labels=np.asarray(self.labels, dtype=str))
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ScoredBoxes:
         """Take lists for arrays, and check that the columns fit together."""
         _set_columns(
             self,
-            boxes=_as_boxes(self.boxes),
+            boxes=as_boxes(self.boxes),
             labels=np.asarray(self.labels, dtype=str),
             scores=np.asarray(self.scores, dtype=np.float64),
         )
@@ -207,37 +209,8 @@ def precision_recall_curve(
     return precision, recall, scores[order]
 
 
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of each box of ``a`` with each of ``b``; 0 where both are empty.
-
-    Args:
-        a: (N, 4) xyxy, x2 and y2 exclusive.
-        b: (M, 4) likewise.
-
-    Returns:
-        (N, M) float64, 0..1.
-    """
-    a, b = _as_boxes(a), _as_boxes(b)
-    upper_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    lower_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = (lower_right - upper_left).clip(min=0).prod(axis=2)
-    union = box_sizes(a)[:, None] ** 2 + box_sizes(b)[None, :] ** 2 - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-
-
-def box_sizes(boxes: np.ndarray) -> np.ndarray:
-    """The square root of each box's area, by which COCO ranks sizes: (N, 4) xyxy -> (N,) float64 pixels."""
-    boxes = _as_boxes(boxes)
-    return np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1))
-
-
 def _has_label(labels: np.ndarray, label: str | None) -> np.ndarray:
     return np.ones(len(labels), bool) if label is None else labels == label
-
-
-def _as_boxes(boxes: np.ndarray) -> np.ndarray:
-    """As (N, 4) float64, in which integer boxes cannot overflow."""
-    return np.asarray(boxes, np.float64).reshape(-1, 4)
 
 
 def _set_columns(table: GroundTruth | ScoredBoxes, **columns: np.ndarray) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.pipeline import detected_frames
 from mask_detection.io.images import AnyImage, to_bgr
@@ -21,6 +20,7 @@ from mask_detection.io.sources import VideoSource, open_source
 from mask_detection.models import load as models
 from mask_detection.models.preprocessing import crop_faces
 from mask_detection.utils import defaults
+from mask_detection.utils.boxes import box_iou, clip_boxes
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
@@ -299,11 +299,11 @@ def _pixels_inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray
         raise MaskDetectionError(f"boxes: are of shape {given.shape}; give (N, 4) finite x1, y1, x2, y2 in pixels")
     upper_left = np.minimum(given[:, :2].round(), np.ceil(given[:, 2:]) - 1)
     lower_right = np.maximum(given[:, 2:].round(), upper_left + 1)
-    height, width = frame_size
-    inside = np.hstack([upper_left, lower_right]).clip(0, [width, height, width, height]).astype(np.int32)
+    inside = clip_boxes(np.hstack([upper_left, lower_right]), frame_size).astype(np.int32)
     outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) | (given[:, 2:] <= given[:, :2]).any(axis=1)
     if outside.any():
         box = given[outside.argmax()].tolist()
+        height, width = frame_size
         raise MaskDetectionError(f"boxes: {box} is empty or outside the image of {width} x {height} pixels")
     return inside
 

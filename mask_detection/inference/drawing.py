@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mask_detection.inference.classes import is_bare, is_masked
 from mask_detection.inference.detections import Detections
 from mask_detection.io.images import AnyImage, to_bgr
+from mask_detection.utils.boxes import box_areas, intersection_areas
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
@@ -88,9 +89,7 @@ def _other_colors(count: int) -> list[Color]:
 
 def _hides_a_face(label: np.ndarray, boxes: np.ndarray) -> bool:
     """Tell whether a label (4,) xyxy covers more than ``MAX_HIDDEN`` of one of the boxes (N, 4)."""
-    sides = np.minimum(label[2:], boxes[:, 2:]) - np.maximum(label[:2], boxes[:, :2])
-    shared, areas = np.maximum(sides, 0).prod(axis=1), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return bool((shared > MAX_HIDDEN * areas).any())
+    return bool((intersection_areas(label, boxes) > MAX_HIDDEN * box_areas(boxes)).any())
 
 
 def _place_label(label_shape: tuple[int, ...], box: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:

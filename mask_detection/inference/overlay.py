@@ -10,6 +10,7 @@ import numpy as np
 
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.drawing import Color, choose_text_height, class_colors, render_label
+from mask_detection.utils.boxes import intersection_areas
 
 DARK: Color = (50, 50, 50)
 RATE_FRAMES = 30  # the frames over which the rate is averaged
@@ -63,8 +64,7 @@ class Overlay:
         bottom, right = (limit - side for limit, side in zip(image_shape[:2], size, strict=True))
         origins = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)])
         places = np.hstack([origins, origins + size[::-1]])  # (4, 4)
-        sides = np.minimum(places[:, None, 2:], boxes[:, 2:]) - np.maximum(places[:, None, :2], boxes[:, :2])
-        hidden = sides.clip(min=0).prod(axis=2).sum(axis=1)  # (4,) pixels
+        hidden = intersection_areas(places, boxes).sum(axis=1)  # (4,) square pixels
         if hidden[self._corner] > 0:
             self._corner = int(hidden.argmin())
         return places[self._corner]

@@ -14,8 +14,8 @@ from itertools import count
 
 import numpy as np
 
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.inference.detections import Detections
+from mask_detection.utils.boxes import box_iou
 
 MAX_GAP = 2.0  # seconds for which a face may stay unseen
 MIN_IOU = 0.2  # of a face with its track's last box; SORT's usual 0.3 loses more of the small faces, whose boxes jitter

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import cv2
 import numpy as np
 
+from mask_detection.utils.boxes import box_areas, clip_boxes, intersection_areas
 from mask_detection.utils.defaults import CONFIDENCE
 
 MIN_FRACTION_INSIDE = 0.5  # of a box's area; the Caffe SSD puts ghost boxes beside close-ups
@@ -78,10 +79,9 @@ def keep_faces(
     Returns:
         (N, 4) int32, the boxes that are left, by falling confidence; and (N,) int, which of the M they are.
     """
-    height, width = frame_size
     kept = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (confidences >= min_confidence))
-    clipped = np.clip(boxes[kept].round(), 0, [width, height, width, height])
-    inside = _areas(clipped) > MIN_FRACTION_INSIDE * _areas(boxes[kept])
+    clipped = clip_boxes(boxes[kept].round(), frame_size)
+    inside = box_areas(clipped) > MIN_FRACTION_INSIDE * box_areas(boxes[kept])
     kept, clipped = kept[inside], clipped[inside].astype(np.int32)
 
     corner_and_size = np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]])
@@ -93,15 +93,6 @@ def keep_faces(
 
 def _are_parts(boxes: np.ndarray) -> np.ndarray:
     """Mark boxes (N, 4) that lie within a more confident one before them, such as a close-up's eye taken for a face."""
-    corner, opposite = (
-        np.maximum(boxes[:, None, :2], boxes[None, :, :2]),
-        np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]),
-    )
-    shared = np.maximum(opposite - corner, 0).prod(axis=2)  # (N, N) pixels
-    within = np.tril(shared, k=-1) > MAX_FRACTION_WITHIN * _areas(boxes)[:, None]
-    return within.any(axis=1)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    shared = np.tril(intersection_areas(boxes, boxes), k=-1)  # (N, N) square pixels, with those before
+    within = shared > MAX_FRACTION_WITHIN * box_areas(boxes)[:, None]
+    return np.logical_or.reduce(within, axis=1)

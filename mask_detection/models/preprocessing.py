@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mask_detection.utils.boxes import clip_boxes
+
 # Measured on street photos: a square with 0.15 tells 95.8 % of faces of any size right, the bare box 93.4 %.
 CROP_MARGIN = 0.15  # added on each side of a face, in parts of its box's longer side
 
@@ -30,11 +32,10 @@ def crop_faces(frame: np.ndarray, boxes: np.ndarray, margin: float = CROP_MARGIN
 
 def crop_squares(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = CROP_MARGIN) -> np.ndarray:
     """What of a picture of ``frame_size`` (height, width) :func:`crop_faces` cuts out: (N, 4) int xyxy in pixels."""
-    height, width = frame_size
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2  # (N, 2)
     half_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0) * (0.5 + margin)  # (N, 1)
     squares = np.concatenate([centers - half_sides, centers + half_sides], axis=1).round().astype(int)
-    return np.clip(squares, 0, [width, height, width, height])
+    return clip_boxes(squares, frame_size)
 
 
 def scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,8 +16,6 @@ from mask_detection.evaluation.metrics import (
     GroundTruth,
     ScoredBoxes,
     average_precision,
-    box_iou,
-    box_sizes,
     match_boxes,
     match_images,
     precision_recall_curve,
@@ -33,24 +31,6 @@ def matches(found: list[tuple[list[int], str, float]], truth: list[tuple[list[in
     truth_boxes, truth_labels = [list(column) for column in zip(*truth, strict=True)] or ([], [])
     image = ScoredBoxes(boxes, labels, scores), GroundTruth(truth_boxes, truth_labels)
     return match_images([image], *args, **options)
-
-
-def test_iou_of_boxes_that_are_equal_apart_and_overlapping():
-    a = np.array([[0, 0, 10, 10], [0, 0, 0, 0]], np.int32)
-    b = np.array([[0, 0, 10, 10], [10, 0, 20, 10], [5, 0, 15, 10], [2, 2, 4, 4]], np.float32)
-
-    np.testing.assert_allclose(box_iou(a, b), [[1, 0, 1 / 3, 0.04], [0, 0, 0, 0]])
-    assert box_iou(a, np.empty((0, 4))).shape == (2, 0)
-    assert box_iou(np.empty((0, 4)), np.empty((0, 4))).shape == (0, 0)
-
-
-def test_iou_agrees_with_pycocotools(rng):
-    a, b = random_boxes(rng, 30), random_boxes(rng, 20)
-    np.testing.assert_allclose(box_iou(a, b), coco_mask.iou(xywh(a), xywh(b), [0] * len(b)), atol=1e-12)
-
-
-def test_the_size_of_a_box_is_the_root_of_its_area():
-    assert box_sizes(np.array([[0, 0, 4, 9], [5, 5, 3, 9]])).tolist() == [6, 0]
 
 
 def test_average_precision_by_hand():

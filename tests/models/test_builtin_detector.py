@@ -14,7 +14,6 @@ import pytest
 import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli, doctor, evaluate
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.detector import MaskDetector, Networks
 from mask_detection.io.images import read_image
@@ -22,6 +21,7 @@ from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_bui
 from mask_detection.models.classifier import MaskClassifier
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.models.load import first_at_hand, load_face_detector
+from mask_detection.utils.boxes import box_iou
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import ROOT

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.io.images import read_image
 from mask_detection.models.face_detector import keep_faces
 from mask_detection.models.load import load_face_detector
 from mask_detection.utils import defaults
+from mask_detection.utils.boxes import box_iou
 from tests.helpers.paths import EXAMPLES
 
 FRAME_SIZE = (480, 640)  # height, width

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.io.images import read_image
 from mask_detection.models import load
 from mask_detection.models.load import load_face_detector
 from mask_detection.models.opencv_detectors import find_yunet_file
 from mask_detection.utils import downloads
+from mask_detection.utils.boxes import box_iou
 from tests.helpers.paths import EXAMPLES, SHARED
 
 FACE_IN_PORTRAIT = np.array([[181, 124, 348, 331]])

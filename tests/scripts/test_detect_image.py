@@ -12,8 +12,8 @@ import pytest
 
 import detect_mask_image
 from mask_detection.commands import cli
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.io.images import read_image
+from mask_detection.utils.boxes import box_iou
 from tests.helpers.paths import EXAMPLES
 
 FACE_KEYS = {"box", "label", "probability", "face_confidence"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mask_detection.evaluation.metrics import box_iou
 from mask_detection.models.face_detector import keep_faces
 from mask_detection.models.fcos import (
     CLASSES,
@@ -26,6 +25,7 @@ from mask_detection.training.detector.targets import (
     UNKNOWN_CLASS,
     make_targets,
 )
+from mask_detection.utils.boxes import box_iou
 
 SIZE = (320, 416)  # height, width of the network's input
 WITH_MASK, WITHOUT_MASK = 0, 1

@@ -19,10 +19,10 @@ from mask_detection.data.annotations import Annotation, read_annotations
 from mask_detection.data.dataset import Samples
 from mask_detection.data.duplicates import find_groups
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.evaluation.metrics import box_sizes
 from mask_detection.io.images import read_image
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.training.detector.targets import IGNORED, UNKNOWN_CLASS
+from mask_detection.utils.boxes import box_areas
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import written_whole
 
@@ -142,7 +142,7 @@ def box_faces(
         if not sure.any():
             continue
         labels = np.where(sure, NO_CLASS, DOUBTFUL).astype(object)
-        labels[np.argmax(sure * confidences * box_sizes(boxes) ** 2)] = samples.class_names[label]
+        labels[np.argmax(sure * confidences * box_areas(boxes))] = samples.class_names[label]
         found.append(Annotation(path, boxes.astype(np.float32), tuple(labels)))
     return found
 

@@ -17,6 +17,7 @@ import numpy as np
 from mask_detection.training.augmentation import COLOR_GAIN, GAIN, GREY_SHARE, JPEG_QUALITY, JPEG_SHARE
 from mask_detection.training.detector.dataset import Photo, PhotoStore
 from mask_detection.training.detector.targets import IGNORED, N_TARGETS, UNKNOWN_CLASS, make_targets
+from mask_detection.utils.boxes import box_areas
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -127,7 +128,7 @@ def _cut_off(boxes: np.ndarray, labels: np.ndarray, window: tuple[int, int, int,
     left, top, right, bottom = window
     clipped = np.clip(boxes, [left, top, left, top], [right, bottom, right, bottom])
     sides = clipped[:, 2:] - clipped[:, :2]
-    visible = sides.prod(axis=1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6)
+    visible = box_areas(clipped) / np.maximum(box_areas(boxes), 1e-6)
     is_doubtful = (visible < MIN_VISIBLE) | (sides.min(axis=1, initial=np.inf) < MIN_FACE)
     labels = np.where((visible < MIN_VISIBLE_FOR_CLASS) & (labels >= 0), UNKNOWN_CLASS, labels)
     labels = np.where(is_doubtful, IGNORED, labels)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mask_detection.models.fcos import STRIDES, cell_centres, cell_strides
+from mask_detection.utils.boxes import box_areas
 
 # Instead of the index of a class:
 UNKNOWN_CLASS = -1  # a face that teaches nothing about classes, such as one whose mask is worn wrong
@@ -50,8 +51,8 @@ def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, i
         return targets
     distances = _distances(boxes, centres)  # (L, N, 4)
     within = (distances[..., :2] >= 0).all(axis=2) & (distances[..., 2:] > 0).all(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    smallest = np.where(within & _are_responsible(boxes, centres, strides), areas, np.inf)  # (L, N) square pixels
+    is_responsible = within & _are_responsible(boxes, centres, strides)
+    smallest = np.where(is_responsible, box_areas(boxes), np.inf)  # (L, N) square pixels
     face = smallest.argmin(axis=1)
     positive = np.flatnonzero(np.isfinite(smallest.min(axis=1)))
     face = face[positive]
