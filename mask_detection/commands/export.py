@@ -107,8 +107,8 @@ def calibration_examples(folder: Path, input_size: int) -> list[np.ndarray]:
     """Inputs such as detection makes, from photos spread over a folder.
 
     Returns:
-        A list of (1, input_size, input_size, 3) float32 RGB in -1..1: each face that is found, or the whole of a
-        picture without one, as a tight crop is.
+        A list of (1, input_size, input_size, 3) float32 RGB in -1..1: each face that is found, or the whole of an
+        image without one, as a tight crop is.
 
     Raises:
         MaskDetectionError: the folder holds no readable images.
@@ -137,7 +137,7 @@ def measure(original: MaskClassifier, files: Mapping[str, Path], samples: Sample
     """The accuracy of the model itself and of each file made from it, 0..1, by kind of weights."""
     import numpy as np
 
-    from mask_detection.commands.evaluate import check_labels, classify_files
+    from mask_detection.evaluation.evaluator import check_labels, classify_files
     from mask_detection.models.load import load_classifier
 
     check_labels(samples.class_names, original.class_names, samples.root)
@@ -145,8 +145,8 @@ def measure(original: MaskClassifier, files: Mapping[str, Path], samples: Sample
     exported = {weights: load_classifier(path, original.class_names) for weights, path in files.items()}
     accuracies = {}
     for weights, classifier in {"h5": original, **exported}.items():
-        answers = classify_files(samples.paths, classifier).argmax(axis=1)
-        accuracies[weights] = float(np.mean(np.asarray(classifier.class_names)[answers] == truth))
+        predicted = classify_files(samples.paths, classifier).argmax(axis=1)
+        accuracies[weights] = float(np.mean(np.asarray(classifier.class_names)[predicted] == truth))
     return accuracies
 
 

@@ -1,57 +1,134 @@
-"""How right the answers are: what was seen in annotated photos, and figures over many of them.
-
-Three questions are kept apart. Are the faces found: recall, precision and average precision of boxes of any class. Are
-the faces that a human marked classified right: accuracy on the true boxes, whatever the face detector does. And the
-two together, as a user meets them: average precision by class.
-
-Sizes are square roots of a box's area in pixels.
-"""
+"""Running a detector over annotated photos, or a classifier over face crops, and reporting how right they are."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from mask_detection.evaluation.metrics import GroundTruth, Matches, ScoredBoxes, match_images
-from mask_detection.inference.detections import CERTAIN_FROM, Detections
-from mask_detection.utils.boxes import box_iou, box_sizes
+from mask_detection.data.annotations import Annotation, read_annotations
+from mask_detection.data.dataset import scan
+from mask_detection.data.folds import FOLDS, fold_of
+from mask_detection.evaluation.figures import (
+    IOU_THRESHOLD,
+    EvaluatedPhoto,
+    crop_figures,
+    match_classes,
+    match_crops,
+    photo_figures,
+    size_title,
+)
+from mask_detection.evaluation.metrics import GroundTruth, Matches
+from mask_detection.io.images import read_image
+from mask_detection.models.preprocessing import resize
+from mask_detection.utils.boxes import box_iou
+from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    from mask_detection.data.annotations import Annotation
     from mask_detection.inference.detector import MaskDetector
+    from mask_detection.models.classifier import MaskClassifier
 
-IOU_THRESHOLD = 0.5  # the least overlap with a true face that counts as finding it
-AP_CONFIDENCE = 0.1  # average precision is over faces from here on, however sure a user wants to be
-FAR_IOU = 0.1  # a detected box that overlaps every true face less shows something else
-SIZES = (0, 16, 32, 64)  # pixels; each stratum holds the faces of at least this size
+ALL_FOLDS = "all"
+AP_CONFIDENCE = 0.1  # average precision is over faces from here on, however confident a user wants to be
+PLOTTED_SIZES = (0, 32)  # pixels, as in figures.SIZES
+IMAGES_AT_A_TIME = 64
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PhotoResult:
-    """What one annotated photo holds and what was seen in it.
+class Evaluation(NamedTuple):
+    """How right the predictions are.
 
     Attributes:
-        truth: its N faces.
-        answers: (N,) str, what the classifier says of each true box; empty where there is no classifier and the face
-            detector, whose word counts then, did not find the face.
-        answer_probabilities: (N,) float32, how probable it finds that.
-        detections: the faces found down to a low confidence, for curves.
-        seconds: what finding and classifying the faces took at the usual confidence.
+        report: the figures, ready for JSON.
+        matches: what precision-recall curves are drawn from, by the title of a panel and the class.
     """
 
-    truth: GroundTruth
-    answers: np.ndarray
-    answer_probabilities: np.ndarray
-    detections: Detections
-    seconds: float
+    report: dict[str, Any]
+    matches: Mapping[str, Mapping[str, Matches]]
 
 
-def examine_photo(frame: np.ndarray, annotation: Annotation, detector: MaskDetector) -> PhotoResult:
+def evaluate_photos(
+    detector: MaskDetector, images: Path, annotations: Path, fold: str = ALL_FOLDS, model: str = ""
+) -> Evaluation:
+    """Detect in annotated photos; what cannot be read is logged, excluded and counted.
+
+    Args:
+        detector: at the confidence at which recall and precision are meant.
+        images: folder of photos.
+        annotations: folder of their VOC or YOLO files, see :func:`read_annotations`.
+        fold: one of ``FOLDS``, or all of them.
+        model: what the report calls the model.
+
+    Raises:
+        MaskDetectionError: there is nothing to evaluate, the detector cannot be loaded, or none of its classes is
+            annotated.
+    """
+    faults: list[MaskDetectionError] = []
+
+    def exclude(error: MaskDetectionError) -> None:
+        logger.error("error: %s; excluded", error)
+        faults.append(error)
+
+    annotated = read_annotations(images, annotations, on_error=exclude)
+    annotated = [annotation for annotation in annotated if is_in_fold(annotation.image, fold)]
+    class_names = detector.class_names
+    check_labels({label for annotation in annotated for label in annotation.labels}, class_names, annotations)
+    photos = _examine_photos(annotated, detector, exclude)
+    if not photos:
+        raise MaskDetectionError(f"{images}: no photo is left to evaluate (fold {fold}); check the folders")
+    report = {
+        "images": str(images),
+        "annotations": str(annotations),
+        "fold": fold,
+        "photos": len(photos),
+        "left_out": len(faults),
+        "face_detector": detector.face_detector_name,
+        "model": model,
+        "classes": class_names,
+        "confidence": detector.confidence,
+        "confidence_for_ap": min(AP_CONFIDENCE, detector.confidence),
+        **photo_figures(photos, class_names, detector.confidence),
+    }
+    return Evaluation(report, {size_title(size): match_classes(photos, class_names, size) for size in PLOTTED_SIZES})
+
+
+def is_in_fold(path: Path, fold: str) -> bool:
+    """Whether a file belongs to a fold; every file belongs to ``ALL_FOLDS``."""
+    return fold == ALL_FOLDS or FOLDS[fold_of(path.name)] == fold
+
+
+def check_labels(labels: Collection[str], class_names: Sequence[str], source: Path) -> None:
+    """Refuse labels in other words than the model's, for which no figure would have a meaning.
+
+    Raises:
+        MaskDetectionError: there are labels, and none of them is a class of the model.
+    """
+    if labels and set(labels).isdisjoint(class_names):
+        raise MaskDetectionError(
+            f"{source}: is labelled {', '.join(sorted(labels))}, and the model's classes are "
+            f"{', '.join(class_names)}; rename the labels, or name the model's outputs with --classes"
+        )
+
+
+def _examine_photos(
+    annotations: Iterable[Annotation], detector: MaskDetector, on_error: Callable[[MaskDetectionError], None]
+) -> list[EvaluatedPhoto]:
+    photos = []
+    for annotation in tqdm(annotations, unit="photo", disable=None, leave=False):
+        try:
+            photos.append(examine_photo(read_image(annotation.image), annotation, detector))
+        except MaskDetectionError as error:
+            on_error(error)
+    return photos
+
+
+def examine_photo(frame: np.ndarray, annotation: Annotation, detector: MaskDetector) -> EvaluatedPhoto:
     """Detect in a photo and classify its true boxes.
 
     Args:
@@ -59,221 +136,67 @@ def examine_photo(frame: np.ndarray, annotation: Annotation, detector: MaskDetec
         annotation: its faces.
         detector: at the usual confidence; the run with it is timed.
     """
-    # First, so that warming up is not timed.
-    detections = detector.with_confidence(min(AP_CONFIDENCE, detector.confidence))(frame)
+    sensitive = detector.with_confidence(min(AP_CONFIDENCE, detector.confidence))
+    detections = sensitive(frame)  # first, so that warming up is not timed
     start = time.perf_counter()
     detector(frame)
     seconds = time.perf_counter() - start
+    on_truth = sensitive.classify(frame, annotation.boxes)
+    is_predicted = np.ones(len(on_truth), bool)
+    if detector.is_one_stage:  # only what it finds has class scores
+        is_predicted = box_iou(on_truth.boxes, detections.boxes).max(axis=1, initial=0) >= IOU_THRESHOLD
+    predictions = np.where(is_predicted, np.asarray(on_truth.labels, str), "")
     truth = GroundTruth(annotation.boxes, np.asarray(annotation.labels, str))
-    of_truth = detector.classify(frame, annotation.boxes)
-    # Even probabilities: in one-stage mode, a face that was not found.
-    is_classified = of_truth.probabilities.max(axis=1, initial=0) > of_truth.probabilities.min(axis=1, initial=1)
-    predictions = np.where(is_classified, np.asarray(of_truth.labels, str), "")
-    return PhotoResult(truth, predictions, of_truth.label_probabilities * is_classified, detections, seconds)
+    return EvaluatedPhoto(truth, predictions, on_truth.label_probabilities, detections, seconds)
 
 
-def match_faces(photos: Iterable[PhotoResult], min_size: float = 0.0) -> Matches:
-    """Match the faces of any class, scored by the face detector's confidence alone.
+def evaluate_crops(classifier: MaskClassifier, dataset: Path, fold: str = ALL_FOLDS, model: str = "") -> Evaluation:
+    """Classify the images of class folders; what cannot be read is logged, excluded and counted.
 
     Args:
-        photos: what was seen.
-        min_size: smaller faces count neither for nor against, see :func:`match_images`.
+        classifier: of face crops.
+        dataset: folder of class folders, see :func:`mask_detection.data.dataset.scan`.
+        fold: one of ``FOLDS``, or all of them.
+        model: what the report calls the model.
+
+    Raises:
+        MaskDetectionError: there is nothing to evaluate, or none of the classifier's classes has a folder.
     """
-    images = ((_scored(photo.detections, by_class=False), photo.truth) for photo in photos)
-    return match_images(images, min_size=min_size, iou_threshold=IOU_THRESHOLD)
-
-
-def match_classes(
-    photos: Sequence[PhotoResult], class_names: Sequence[str], min_size: float = 0.0
-) -> dict[str, Matches]:
-    """Match the faces of each class, scored by face confidence times probability.
-
-    Faces whose class is not among ``class_names`` count neither for nor against: a model cannot answer what it
-    does not know.
-
-    Args:
-        photos: what was seen.
-        class_names: the model's classes.
-        min_size: as in :func:`match_faces`.
-    """
-    images = [(_scored(photo.detections, by_class=True), photo.truth) for photo in photos]
-    unknown = {label for _, truth in images for label in truth.labels} - set(class_names)
-    match = partial(match_images, images, ignored_labels=unknown, min_size=min_size, iou_threshold=IOU_THRESHOLD)
-    return {name: match(name) for name in class_names}
-
-
-def _scored(detections: Detections, *, by_class: bool) -> ScoredBoxes:
-    scores = detections.face_confidences * (detections.label_probabilities if by_class else 1)
-    return ScoredBoxes(detections.boxes, np.asarray(detections.labels, str), scores)
-
-
-def match_crops(truth: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> dict[str, Matches]:
-    """Take each class's probability for the score of a search among all face crops of known classes.
-
-    Args:
-        truth: (N,) str true classes.
-        probabilities: (N, n_classes).
-        class_names: the model's classes.
-    """
-    known = np.isin(truth, class_names)
-    return {
-        name: Matches(scores[known], truth[known] == name, int(np.count_nonzero(truth == name)))
-        for name, scores in zip(class_names, probabilities.T, strict=True)
+    samples = scan([dataset])
+    samples = samples.select(np.flatnonzero([is_in_fold(path, fold) for path in samples.paths]))
+    check_labels(samples.class_names, classifier.class_names, dataset)
+    probabilities = classify_files(samples.paths, classifier)
+    is_read = ~np.isnan(probabilities).any(axis=1)
+    if not is_read.any():
+        raise MaskDetectionError(f"{dataset}: no image is left to evaluate (fold {fold}); check the folder")
+    crops = np.asarray(samples.class_names)[samples.labels[is_read]], probabilities[is_read], classifier.class_names
+    report = {
+        "dataset": str(dataset),
+        "fold": fold,
+        "images": int(np.count_nonzero(is_read)),
+        "left_out": int(np.count_nonzero(~is_read)),
+        "model": model,
+        "classes": classifier.class_names,
+        **crop_figures(*crops),
     }
+    return Evaluation(report, {"face crops": match_crops(*crops)})
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """How often which answer was given to which class.
+def classify_files(paths: Sequence[Path], classifier: MaskClassifier) -> np.ndarray:
+    """Classify whole image files.
 
-    Attributes:
-        truth_names: R row names: the model's classes, then those unknown to it, which no figure here counts.
-        class_names: C column names: the model's classes.
-        counts: (R, C) int.
+    Returns:
+        (N, n_classes) float32 probabilities; the row of a file that cannot be read is NaN, and the log names it.
     """
-
-    truth_names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    counts: np.ndarray
-
-    @property
-    def known(self) -> np.ndarray:
-        """(C, C) int, the rows of the classes that the model knows."""
-        return self.counts[: len(self.class_names)]
-
-    @property
-    def recalls(self) -> np.ndarray:
-        """(C,) the share of each class that got the right answer: the accuracy per class."""
-        return _ratio(self.known.diagonal(), self.known.sum(axis=1))
-
-    @property
-    def precisions(self) -> np.ndarray:
-        """(C,) the share of each answer that is right."""
-        return _ratio(self.known.diagonal(), self.known.sum(axis=0))
-
-    @property
-    def accuracy(self) -> float:
-        """The share of all answers that are right."""
-        return float(_ratio(self.known.trace(), self.known.sum()))
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """The mean of ``recalls`` over the classes that occur."""
-        return _mean_of_defined(self.recalls)
-
-
-def confusion(truth: np.ndarray, answers: np.ndarray, class_names: Sequence[str]) -> Confusion:
-    """Count the answers to each class.
-
-    Args:
-        truth: (N,) str true classes, some perhaps unknown to the model.
-        answers: (N,) str, among ``class_names``.
-        class_names: the model's classes.
-    """
-    rows = (*class_names, *sorted(set(truth.tolist()) - set(class_names)))
-    counts = [[np.sum((truth == row) & (answers == column)) for column in class_names] for row in rows]
-    return Confusion(rows, tuple(class_names), np.array(counts))
-
-
-def confusion_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str], min_size: float = 0.0) -> Confusion:
-    """Count the classifier's answers to the true boxes of at least a size."""
-    sizes = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos])
-    truth = np.concatenate([photo.truth.labels for photo in photos])
-    answers = np.concatenate([photo.answers for photo in photos])
-    large = sizes >= min_size
-    return confusion(truth[large], answers[large], class_names)
-
-
-def certainty_on_truth(photos: Sequence[PhotoResult], class_names: Sequence[str], min_size: float = 0.0) -> float:
-    """The share of the true boxes of at least a size, of known classes, whose answer is not uncertain."""
-    sizes = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos])
-    labels = np.concatenate([photo.truth.labels for photo in photos])
-    probabilities = np.concatenate([photo.answer_probabilities for photo in photos])
-    chosen = (sizes >= min_size) & np.isin(labels, class_names) & (probabilities > 0)
-    return _mean_of_defined(probabilities[chosen] >= CERTAIN_FROM)
-
-
-def certainty_off_truth(photos: Sequence[PhotoResult], min_size: float = 0.0) -> float:
-    """The share of the detected boxes of at least a size, far from every true face, whose answer is not uncertain."""
-    certain: list[bool] = []
-    for photo in photos:
-        boxes = photo.detections.boxes
-        far = box_iou(boxes, photo.truth.boxes).max(axis=1, initial=0) < FAR_IOU
-        chosen = far & (box_sizes(boxes) >= min_size)
-        certain += (~photo.detections.uncertain[chosen]).tolist()
-    return _mean_of_defined(certain)
-
-
-def photo_figures(photos: Sequence[PhotoResult], class_names: Sequence[str], confidence: float) -> dict[str, Any]:
-    """All figures of annotated photos, ready for JSON; what has no value, such as a recall of no faces, is None.
-
-    Args:
-        photos: what was seen, at least one.
-        class_names: the model's classes.
-        confidence: of a face, at which recall and precision are meant.
-    """
-    seconds = [photo.seconds for photo in photos]
-    return {
-        "seconds_per_photo": {"median": float(np.median(seconds)), "mean": float(np.mean(seconds))},
-        "by_size": [_size_figures(photos, class_names, confidence, size) for size in SIZES],
-    }
-
-
-def _size_figures(
-    photos: Sequence[PhotoResult], class_names: Sequence[str], confidence: float, min_size: float
-) -> dict[str, Any]:
-    faces = match_faces(photos, min_size)
-    sure = faces.above(confidence)
-    answers = confusion_on_truth(photos, class_names, min_size)
-    return {
-        "min_size": min_size,
-        "faces": faces.n_ground_truth,
-        "face_recall": _or_none(sure.recall),
-        "face_precision": _or_none(sure.precision),
-        "face_ap": _or_none(faces.average_precision),
-        **_ap_figures(match_classes(photos, class_names, min_size)),
-        "accuracy": _by_class(class_names, answers.recalls),
-        "balanced_accuracy": _or_none(answers.balanced_accuracy),
-        "certain_on_true_boxes": _or_none(certainty_on_truth(photos, class_names, min_size)),
-        "certain_on_false_boxes": _or_none(certainty_off_truth(photos, min_size)),
-        "confusion_matrix": _confusion_figures(answers),
-    }
-
-
-def crop_figures(truth: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """All figures of classified face crops, as :func:`photo_figures`; for the arguments see :func:`match_crops`."""
-    answers = confusion(truth, np.asarray(class_names)[probabilities.argmax(axis=1)], class_names)
-    return {
-        "accuracy": _or_none(answers.accuracy),
-        "balanced_accuracy": _or_none(answers.balanced_accuracy),
-        "precision": _by_class(class_names, answers.precisions),
-        "recall": _by_class(class_names, answers.recalls),
-        **_ap_figures(match_crops(truth, probabilities, class_names)),
-        "confusion_matrix": _confusion_figures(answers),
-    }
-
-
-def _ap_figures(matches_by_class: Mapping[str, Matches]) -> dict[str, Any]:
-    ap = [matches.average_precision for matches in matches_by_class.values()]
-    return {"ap": _by_class(matches_by_class, ap), "map": _or_none(_mean_of_defined(ap))}
-
-
-def _confusion_figures(answers: Confusion) -> dict[str, Any]:
-    return {"truth": answers.truth_names, "answers": answers.class_names, "counts": answers.counts.tolist()}
-
-
-def _by_class(class_names: Iterable[str], values: Iterable[float]) -> dict[str, float | None]:
-    return {name: _or_none(value) for name, value in zip(class_names, values, strict=True)}
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _mean_of_defined(values: Iterable[float]) -> float:
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+    probabilities = np.full((len(paths), len(classifier.class_names)), np.nan, np.float32)
+    with tqdm(total=len(paths), unit="image", disable=None, leave=False) as progress:
+        for start in range(0, len(paths), IMAGES_AT_A_TIME):
+            crops = {}
+            for row, path in enumerate(paths[start : start + IMAGES_AT_A_TIME], start):
+                try:
+                    crops[row] = resize(read_image(path), classifier.input_size)
+                except MaskDetectionError as error:
+                    logger.error("error: %s; excluded", error)
+            probabilities[list(crops)] = classifier.classify(list(crops.values()))
+            progress.update(IMAGES_AT_A_TIME)
+    return probabilities
