@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 RECORD_NAME = "run.json"
 
 Curves = dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: a value an epoch
+
+
+def plain(options: Any, without: Collection[str]) -> dict[str, Any]:
+    """A run's options (a dataclass of numbers, text and paths) as JSON knows them, but for those in ``without``."""
+    names = [field.name for field in fields(options) if field.name not in without]
+    return {name: _plain(getattr(options, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) -> Path:

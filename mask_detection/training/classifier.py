@@ -40,14 +40,14 @@ class TrainingOptions:
         seed: of everything random.
     """
 
-    epochs: int = 20
-    fine_tune: int = 0
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    views: int = 4
-    augmentation: str = "street"
-    patience: int = 5
-    seed: int = 42
+    epochs: int
+    fine_tune: int
+    batch_size: int
+    learning_rate: float
+    views: int
+    augmentation: str
+    patience: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -187,14 +187,14 @@ def test_a_model_that_cannot_be_converted_runs_in_tensorflow(model, logged, crop
 
 
 def test_training_outlives_an_export_that_cannot_be_written(model, monkeypatch, caplog):
-    from train_mask_detector import write_twin
+    from mask_detection.training.run import export
 
     def fail(*_):
         raise MaskDetectionError("TensorFlow cannot convert the model to .tflite (strange)")
 
     monkeypatch.setattr(convert, "write_export", fail)
-    write_twin(model, type("Model", (), {"input_shape": (None, 32, 32, 3)}), ("a", "b"))
-    assert "its .tflite twin was not written" in caplog.text
+    export(model, type("Model", (), {"input_shape": (None, 32, 32, 3)}), ("a", "b"))
+    assert "its TFLite export was not written" in caplog.text
 
 
 def _empty(folder: Path) -> None:

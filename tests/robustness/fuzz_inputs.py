@@ -187,7 +187,7 @@ def _annotated(folder: Path, files: dict[str, bytes], rng: Rng) -> Command:
 
 
 def _train_but_for_learning(argv: Sequence[str]) -> int:
-    with mock.patch.object(train_mask_detector, "learn", side_effect=SystemExit(0)):
+    with mock.patch("mask_detection.training.run.learn", side_effect=SystemExit(0)):
         return train_mask_detector.main(argv)
 
 

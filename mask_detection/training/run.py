@@ -1,0 +1,177 @@
+"""A whole training run: split the data set, train the classifier, export it, report on the test images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mask_detection.data import dataset, splits
+from mask_detection.models.base import ModelInfo
+from mask_detection.training import checkpoints, classifier, report
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import check_can_write
+
+if TYPE_CHECKING:
+    import keras
+
+    from mask_detection.data.dataset import Samples
+    from mask_detection.data.splits import Split
+    from mask_detection.training.checkpoints import Curves
+
+logger = logging.getLogger("mask_detection.train")
+
+OUTPUTS = ("model", "plot", "report", "split_file", "resume")  # options that don't decide what is learned
+
+
+@dataclass(frozen=True)
+class RunOptions(classifier.TrainingOptions):
+    """What a run reads, what it writes, and how it trains.
+
+    Attributes:
+        dataset: folders of class folders.
+        background: folders of images without a face, for which all classes should be equally probable.
+        keep_out: folders of images whose near-duplicates take no part.
+        model: where the model is written (``.h5``), with its TFLite export beside it.
+        plot: where the curves are drawn.
+        report: where all figures are written (JSON), with the mistakes as a contact sheet beside it.
+        split_file: where the split is read from, or written if there is none.
+        init: the model whose backbone to start from; None takes ImageNet's weights.
+        resume: continue a run that was killed.
+        head: a key of :func:`mask_detection.models.mobilenet.build_model`.
+        image_size: width and height of the model's input in pixels.
+        backbone_size: what MobileNetV2 works at, in pixels; None means ``image_size``.
+        validation_size: fraction of the images for validation, 0..1.
+        test_size: fraction of the images for the final test, 0..1.
+    """
+
+    dataset: Sequence[Path]
+    background: Sequence[Path]
+    keep_out: Sequence[Path]
+    model: Path
+    plot: Path
+    report: Path
+    split_file: Path | None
+    init: Path | None
+    resume: bool
+    head: str
+    image_size: int
+    backbone_size: int | None
+    validation_size: float
+    test_size: float
+
+
+def train_classifier(options: RunOptions) -> int:
+    """Run it all, and print what comes out.
+
+    Returns:
+        How many images were skipped because they cannot be read.
+
+    Raises:
+        MaskDetectionError: the data set is unusable, an output cannot be written, or there is no run to resume.
+    """
+    for output in filter(None, (options.model, options.plot, options.report, options.split_file)):
+        check_can_write(output)
+    samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(options.dataset))
+    background = dataset.list_images(options.background)
+    split, facts = make_split(options, samples)
+    arguments = checkpoints.plain(options, without=OUTPUTS)
+    identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
+    run_folder = checkpoints.open_run_folder(options.model, identity, options.resume)
+
+    curves, probabilities = learn(options, split, background, run_folder)
+    write_results(options, {"arguments": arguments, **facts}, curves, split.test, probabilities)
+    checkpoints.remove_run_folder(run_folder)
+    return n_unreadable
+
+
+def make_split(options: RunOptions, samples: Samples) -> tuple[Split, dict[str, Any]]:
+    """Read the split from its file, or make one without leaks; print and return its statistics."""
+    facts: dict[str, Any] = {}
+    if options.split_file and options.split_file.exists():
+        split = splits.read_split(options.split_file, samples)
+    else:
+        usable, groups, facts = splits.without_leaks(samples, dataset.list_images(options.keep_out))
+        for fact, count in facts.items():
+            print(f"{fact.replace('_', ' ')}: {count}")
+        split = splits.split(usable, groups, options.validation_size, options.test_size, options.seed)
+        if options.split_file:
+            splits.write_split(options.split_file, split)
+    facts["images"] = {part: samples.class_counts for part, samples in split.parts().items()}
+    facts["dataset_fingerprint"] = splits.fingerprint(split)
+    for part, counts in facts["images"].items():
+        print(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return split, facts
+
+
+def learn(
+    options: RunOptions, split: Split, background: tuple[Path, ...], run_folder: Path
+) -> tuple[dict[str, Curves], np.ndarray]:
+    """Train and save the model.
+
+    Returns:
+        The curves of each phase, and the probabilities (N, n_classes) of the N test images.
+    """
+    from mask_detection.utils.tensorflow import start_tensorflow
+
+    start_tensorflow()  # not before, as the search for duplicates needs memory too
+    import keras
+
+    from mask_detection.models.mobilenet import build_model, save_model
+
+    keras.utils.set_random_seed(options.seed)
+    class_names = split.train.class_names
+    model = build_model(len(class_names), options.image_size, options.head, options.init, options.backbone_size)
+    validation, training = split_background(background, options.validation_size, options.seed)
+    print(f"{options.views} augmented copies ({options.augmentation}) of each training image, one an epoch in turn")
+    examples = classifier.Examples.of(split.train, training), classifier.Examples.of(split.validation, validation)
+    curves = classifier.train(model, *examples, options, run_folder)
+    save_model(model, options.model, class_names)
+    export(options.model, model, class_names)
+    return curves, classifier.predict(model, split.test)
+
+
+def split_background(
+    background: tuple[Path, ...], validation_size: float, seed: int
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Divide images without a face at random into some for validation and the rest, for training."""
+    order = np.random.default_rng(seed).permutation(len(background))
+    n_validation = round(len(background) * validation_size)
+    shuffled = tuple(background[i] for i in order)
+    return shuffled[:n_validation], shuffled[n_validation:]
+
+
+def export(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> None:
+    """Write the model's TFLite export beside it; detection can do without."""
+    from mask_detection.models import convert
+
+    try:
+        path = convert.write_export(model_path, model, ModelInfo(tuple(class_names), model.input_shape[1]))
+        print(f"TFLite export, for detection without TensorFlow: {path}")
+    except MaskDetectionError as error:
+        logger.warning("%s: its TFLite export was not written: %s", model_path, error)
+
+
+def write_results(
+    options: RunOptions,
+    facts: dict[str, Any],
+    curves: dict[str, Curves],
+    test: Samples,
+    probabilities: np.ndarray,
+) -> None:
+    """Print the report on the test part; write it, the plot and the contact sheet of mistakes."""
+    predicted = probabilities.argmax(axis=1)
+    print(f"\nOn the {len(test)} test images, which took no part in training:")
+    print(report.classification_text(test, predicted))
+    figures = report.classification_figures(test, predicted)
+    report.write_report(options.report, {**facts, "test": figures, "curves": curves})
+    report.write_plot(options.plot, curves, test, predicted)
+    mistakes = options.report.with_name(f"{options.report.stem}_mistakes.png")
+    n_mistakes = report.write_mistakes(mistakes, test, probabilities)
+    print(f"model: {options.model}\nplot: {options.plot}\nreport: {options.report}")
+    if n_mistakes:
+        print(f"the {n_mistakes} mistakes: {mistakes}")
