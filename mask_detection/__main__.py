@@ -11,6 +11,7 @@ from mask_detection.commands import options
 COMMANDS = {
     "download": "fetch a face detector or the classic data set, verified by hash",
     "prepare": "make a clean data set: small JPEG files, copies and damaged files listed",
+    "crop-faces": "cut the faces out of photos, by annotations or a face detector",
     "evaluate": "measure accuracy on annotated photos or face crops",
     "export": "write a model as .tflite files for other devices",
     "train-face-detector": "train the built-in face detector",
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     words = list(sys.argv[1:] if argv is None else argv)
     name = parser.parse_args(words[:1]).command
+    if name == "prepare" and "--crops" in words:  # the older spelling
+        name = "crop-faces"
+        words.remove("--crops")
     command = import_module(f"mask_detection.commands.{name.replace('-', '_')}")
     return command.main(words[1:])
 

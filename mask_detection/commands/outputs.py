@@ -1,15 +1,18 @@
-"""Where a command's outputs go, and that none of them is one of its inputs."""
+"""A command's outputs: where they go, that none of them is one of its inputs, and what a data set got."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
+    from mask_detection.data.cleaning import Summary
     from mask_detection.io.image_files import ImageFile
 
 
@@ -61,3 +64,21 @@ def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path | None]) -
     for output in filter(None, outputs):
         if os.path.realpath(output) in read:
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
+
+
+def report_data_set(summary: Summary, source: Path, destination: Path) -> int:
+    """Print how many images each folder got, and how many were excluded for what; return the exit status.
+
+    Raises:
+        MaskDetectionError: nothing was written.
+    """
+    from mask_detection.data.cleaning import LIST_NAME, Kind
+
+    for folder, count in sorted(Counter(path.parent for path in summary.written).items()):
+        print(f"{folder}: {count} images")
+    kinds = ", ".join(f"{kind.value} {count}" for kind, count in summary.left_out.most_common())
+    print(f"excluded: {kinds or 'nothing'}; see {destination / LIST_NAME}")
+    if not summary.written:
+        reasons = destination / LIST_NAME
+        raise MaskDetectionError(f"{source}: nothing of it is left to write; see the reasons in {reasons}")
+    return cli.EXIT_SOME_FAILED if summary.left_out[Kind.FAULTY] else cli.EXIT_DONE

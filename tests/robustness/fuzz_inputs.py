@@ -36,7 +36,7 @@ from tqdm import tqdm
 import detect_mask_image
 import detect_mask_video
 import train_mask_detector
-from mask_detection.commands import evaluate, prepare
+from mask_detection.commands import crop_faces, evaluate, prepare
 from tests.robustness import fuzz_seeds as seeds
 from tests.robustness.damage import damaged
 from tests.robustness.wholeness import broken
@@ -181,7 +181,7 @@ def _annotated(folder: Path, files: dict[str, bytes], rng: Rng) -> Command:
     for name, data in files.items():
         _write(folder / "street" / "annotations" / name, data)
     if rng.random() < 0.5:
-        return Command(prepare.main, ["street", "out", "--crops", "--jitter", 1, "--background", 1])
+        return Command(crop_faces.main, ["street", "out", "--jitter", 1, "--background", 1])
     options = ["--images", "street/images", "--annotations", "street/annotations", "--json", "figures.json"]
     return Command(evaluate.main, [*options, *QUICK_STAGES])
 

@@ -1,4 +1,4 @@
-"""Training crops as face detectors deliver them: detected faces, jittered boxes, backgrounds."""
+"""Crops as face detectors deliver them: detected faces, jittered boxes, backgrounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mask_detection.commands.prepare import main
+from mask_detection.commands.crop_faces import main
 from mask_detection.data.box_sampling import background_boxes, jitter_box
 from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.models import load
@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 400, 300
 
 
 class PaintedFaceDetector(FaceDetector):
-    """Finds what the tests put into ``boxes``, in every picture."""
+    """Finds what the tests put into ``boxes``, in every image."""
 
     name = "painted"
     boxes: dict[tuple[int, int, int, int], float]
@@ -102,7 +102,7 @@ def reasons(folder: Path) -> dict[str, str]:
         return {row["path"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def share_of(colour: tuple[int, int, int], path: Path) -> float:
+def fraction_of(colour: tuple[int, int, int], path: Path) -> float:
     return float((np.abs(cv2.imread(str(path)).astype(int) - colour).max(axis=2) < 60).mean())
 
 
@@ -114,23 +114,23 @@ def size_of(path: Path) -> tuple[int, int]:
 # Faces from a detector
 
 
-def test_the_largest_and_surest_face_goes_into_its_class(tmp_path, destination, painted):
+def test_the_largest_and_most_confident_face_goes_into_its_class(tmp_path, destination, painted):
     painted.boxes = {(0, 0, 40, 40): 0.9, (100, 50, 200, 150): 0.8, (200, 100, 400, 300): 0.4, (300, 0, 390, 98): 0.9}
     for name in ("Train/with_mask/1.jpg", "without_mask/1.jpg"):
         paint(tmp_path / "raw" / name, {(100, 50, 200, 150): RED}, grey=len(name))
 
-    assert run(tmp_path / "raw", destination, "--crops", "--detector", "yunet") == 0
+    assert run(tmp_path / "raw", destination, "--detector", "yunet") == 0
     assert made(destination) == ["Train/with_mask/1_1.jpg", "without_mask/1_1.jpg"]
     assert size_of(destination / "without_mask" / "1_1.jpg") == (100, 100)
-    assert share_of(RED, destination / "without_mask" / "1_1.jpg") > 0.95
+    assert fraction_of(RED, destination / "without_mask" / "1_1.jpg") > 0.95
 
 
-def test_without_a_face_small_pictures_are_taken_whole_and_large_ones_left_out(tmp_path, destination, painted, capsys):
+def test_without_a_face_small_images_are_taken_whole_and_large_ones_excluded(tmp_path, destination, painted, capsys):
     painted.boxes = {(10, 10, 60, 60): 0.4}
     save(tmp_path / "raw" / "with_mask" / "tight.png", np.full((256, 200, 3), 90, np.uint8))
     paint(tmp_path / "raw" / "with_mask" / "wide.jpg", {})
 
-    assert run(tmp_path / "raw", destination, "--crops", "--detector", "yunet", "--background", 3) == 0
+    assert run(tmp_path / "raw", destination, "--detector", "yunet", "--background", 3) == 0
     assert made(destination) == ["with_mask/tight_whole.jpg"]
     assert size_of(destination / "with_mask" / "tight_whole.jpg") == (200, 256)
     assert list(reasons(destination)) == ["with_mask/wide.jpg"]
@@ -149,7 +149,7 @@ def test_copies_folds_and_faults_are_left_out_as_without_a_detector(tmp_path, de
     (raw / "with_mask" / "broken.jpg").write_bytes(b"\xff\xd8")
     fold = FOLDS[fold_of("3.png")]
 
-    assert run(raw, destination, "--crops", "--detector", "yunet", "--leave-out-fold", fold) == 1
+    assert run(raw, destination, "--detector", "yunet", "--leave-out-fold", fold) == 1
     kept = {name for name in ("0.png", "1.png", "1_again.png") if FOLDS[fold_of(name)] != fold}
     assert len(made(destination)) == ("0.png" in kept) + ({"1.png", "1_again.png"} <= kept)
     assert {"with_mask/broken.jpg", "with_mask/2.png", "without_mask/2.png", "with_mask/3.png"} <= set(
@@ -162,7 +162,7 @@ def test_a_real_detector_finds_the_portrait(tmp_path, destination, portrait):
     folder = SHARED / "face_detector"
     detector = ("--detector", "yunet", "--face", folder) if folder.is_dir() else ("--detector", "haar")
 
-    assert run(tmp_path / "raw", destination, "--crops", *detector, "--background", 2) == 0
+    assert run(tmp_path / "raw", destination, *detector, "--background", 2) == 0
     assert made(destination) == ["without_mask/hopper_1.jpg"]
     assert 0.1 < size_of(destination / "without_mask" / "hopper_1.jpg")[0] / portrait.shape[1] < 0.7
     assert made(tmp_path / "clean_background") == ["without_mask_hopper_b1.jpg", "without_mask_hopper_b2.jpg"]
@@ -174,18 +174,18 @@ def test_a_real_detector_finds_the_portrait(tmp_path, destination, portrait):
 def test_jitter_adds_the_same_crops_every_time(street, tmp_path, destination):
     crops = [f"with_mask/group_1{ending}.jpg" for ending in ("", "_j1", "_j2", "_j3")]
 
-    assert run(street, destination, "--crops", "--jitter", 3) == 0
-    assert run(street, tmp_path / "again", "--crops", "--jitter", 3) == 0
+    assert run(street, destination, "--jitter", 3) == 0
+    assert run(street, tmp_path / "again", "--jitter", 3) == 0
     assert made(destination) == crops
     first = [(destination / name).read_bytes() for name in crops]
     assert [(tmp_path / "again" / name).read_bytes() for name in crops] == first
     assert len(set(first)) == 4
     assert size_of(destination / crops[0]) == (100, 100)
     assert all(85 <= min(size_of(destination / name)) <= 125 for name in crops[1:])
-    assert all(share_of(RED, destination / name) > 0.5 for name in crops)
+    assert all(fraction_of(RED, destination / name) > 0.5 for name in crops)
 
 
-def test_jittered_boxes_stay_in_range_and_in_the_picture():
+def test_jittered_boxes_stay_in_range_and_in_the_image():
     rng = np.random.default_rng(0)
     boxes = jitter_box(np.array([100, 100, 200, 150]), 500, (300, 400), rng)
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -202,7 +202,7 @@ def test_jittered_boxes_stay_in_range_and_in_the_picture():
 def test_annotated_faces_are_cut_out_as_the_detector_boxes_them_too(street, destination, painted):
     painted.boxes = {(105, 60, 195, 150): 0.9, (150, 100, 250, 200): 0.7}
 
-    assert run(street, destination, "--crops", "--annotations", street / "labels", "--detector", "yunet") == 0
+    assert run(street, destination, "--annotations", street / "labels", "--detector", "yunet") == 0
     assert made(destination) == ["with_mask/group_1.jpg", "with_mask/group_1_d1.jpg"]
     assert size_of(destination / "with_mask" / "group_1_d1.jpg") == (90, 90)
 
@@ -211,12 +211,12 @@ def test_annotated_faces_are_cut_out_as_the_detector_boxes_them_too(street, dest
 
 
 def test_backgrounds_lie_beside_the_destination_and_hardly_touch_faces(street, destination, backgrounds, capsys):
-    assert run(street, destination, "--crops", "--background", 20, "--min-size", 16) == 0
+    assert run(street, destination, "--background", 20, "--min-size", 16) == 0
     assert made(destination) == ["with_mask/group_1.jpg"]
     names = made(backgrounds)
     assert len(names) == 20
     assert all(name.startswith("group_b") for name in names)
-    assert all(share_of(RED, backgrounds / name) < 0.15 for name in names)  # JPEG bleeds a little
+    assert all(fraction_of(RED, backgrounds / name) < 0.15 for name in names)  # JPEG bleeds a little
     sizes = [size_of(backgrounds / name) for name in names]
     assert all(width == height and 16 <= width <= HEIGHT / 2 for width, height in sizes)
     assert f"{backgrounds}: 20 images" in capsys.readouterr().out
@@ -226,20 +226,20 @@ def test_what_the_detector_nearly_took_for_a_face_comes_first(street, destinatio
     nearly, surely, within = (20, 200, 80, 260), (250, 50, 350, 150), (120, 60, 180, 120)
     paint(street / "images" / "group.jpg", {(100, 50, 200, 150): RED, nearly: BLUE, surely: GREEN})
     painted.boxes = {nearly: 0.2, surely: 0.6, within: 0.3, (100, 250, 108, 258): 0.3, (200, 200, 300, 300): 0.05}
-    arguments = "--crops", "--annotations", street / "labels", "--detector", "yunet"
+    arguments = "--annotations", street / "labels", "--detector", "yunet"
 
     assert run(street, destination, *arguments, "--background", 8) == 0
     crops = [backgrounds / f"group_b{number}.jpg" for number in range(1, 9)]
-    assert share_of(BLUE, crops[0]) > 0.9
+    assert fraction_of(BLUE, crops[0]) > 0.9
     assert size_of(crops[0]) == (60, 60)
-    assert all(share_of(GREEN, crop) < 0.15 and share_of(RED, crop) < 0.15 for crop in crops)
+    assert all(fraction_of(GREEN, crop) < 0.15 and fraction_of(RED, crop) < 0.15 for crop in crops)
 
 
 def test_photos_in_which_nobody_marked_a_face_give_backgrounds(street, destination, backgrounds):
     paint(street / "images" / "empty.jpg", {})
     annotate(street / "labels" / "empty.txt")
 
-    assert run(street, destination, "--crops", "--background", 2) == 0
+    assert run(street, destination, "--background", 2) == 0
     assert reasons(destination) == {"images/empty.jpg": "has no marked face"}
     assert made(backgrounds) == ["empty_b1.jpg", "empty_b2.jpg", "group_b1.jpg", "group_b2.jpg"]
 
@@ -251,7 +251,7 @@ def test_where_there_is_no_room_there_is_no_background(face, min_side):
 
 
 def test_the_same_command_again_and_its_background_folder(street, tmp_path, destination, capsys):
-    arguments = street, destination, "--crops", "--background-to", tmp_path / "nobody", "--background"
+    arguments = street, destination, "--background-to", tmp_path / "nobody", "--background"
     assert run(*arguments, 3) == 0
     first = [(tmp_path / "nobody" / name).read_bytes() for name in made(tmp_path / "nobody")]
     assert len(first) == 3
@@ -266,7 +266,7 @@ def test_the_same_command_again_and_its_background_folder(street, tmp_path, dest
 def test_background_folders_with_other_things_are_refused(street, tmp_path, destination, capsys, place):
     save(tmp_path / "thesis" / "figure.jpg", np.zeros((8, 8, 3), np.uint8))
 
-    assert run(street, destination, "--crops", "--background", 1, "--background-to", tmp_path / place) == 2
+    assert run(street, destination, "--background", 1, "--background-to", tmp_path / place) == 2
     assert str(tmp_path / place) in capsys.readouterr().err
     assert made(destination) == []
 
@@ -274,12 +274,9 @@ def test_background_folders_with_other_things_are_refused(street, tmp_path, dest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--detector", "haar"), "--detector has a meaning only with --crops"),
-        (("--jitter", "1"), "--jitter has a meaning only with --crops"),
-        (("--background", "1"), "--background has a meaning only with --crops"),
-        (("--crops", "--face", "."), "--face has a meaning only with --detector"),
-        (("--crops", "--detect-size", "9"), "--detect-size has a meaning only with --detector"),
-        (("--crops", "--background-to", "x"), "--background-to has a meaning only with --background"),
+        (("--face", "."), "--face has a meaning only with --detector"),
+        (("--detect-size", "9"), "--detect-size has a meaning only with --detector"),
+        (("--background-to", "x"), "--background-to has a meaning only with --background"),
     ],
 )
 def test_options_without_effect_are_refused(street, destination, capsys, options, message):
