@@ -1,1 +1,1 @@
-"""How right the predictions are."""
+"""How right the predictions are: metrics, running over a set, tables and curves."""

@@ -42,7 +42,7 @@ class ScoredBoxes:
     Attributes:
         boxes: (M, 4) xyxy in pixels, x2 and y2 exclusive.
         labels: (M,) the class that each was given.
-        scores: (M,) how sure the detector is of box and class; only their order matters.
+        scores: (M,) how confident the detector is of box and class; only their order matters.
     """
 
     boxes: np.ndarray
@@ -80,12 +80,12 @@ class Matches:
 
     @property
     def precision(self) -> float:
-        """The share of the detections that are right; NaN without detections."""
+        """The fraction of the detections that are right; NaN without detections."""
         return _ratio(self.is_true_positive.sum(), len(self.scores))
 
     @property
     def recall(self) -> float:
-        """The share of the ground truth that was found; NaN without ground truth."""
+        """The fraction of the ground truth that was found; NaN without ground truth."""
         return _ratio(self.is_true_positive.sum(), self.n_ground_truth)
 
     @property

@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -191,7 +192,15 @@ def _is_permitted(address: str) -> bool:
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects only where the address itself might have led, and never from https back to http."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
         if not _is_permitted(newurl) or urlsplit(newurl).scheme not in {"https", req.type}:
             raise TransferError(f"redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
