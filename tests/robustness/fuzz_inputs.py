@@ -261,20 +261,26 @@ def run_cases(numbers: Sequence[int], args: argparse.Namespace, kinds: Sequence[
     return n_failed
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {kind.__name__: kind for kind in KINDS}
+    names = [kind.__name__ for kind in KINDS]
     parser.add_argument("--cases", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="decides all cases (default: %(default)s)")
     parser.add_argument("--case", type=int, metavar="N", help="only the case of this number")
-    parser.add_argument("--only", nargs="+", choices=names, default=[*names], help="only these kinds of input")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="only these kinds of input")
     parser.add_argument(
         "--failures", type=Path, default=Path("fuzz_failures"), metavar="DIR", help="where to keep them"
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parse_arguments(argv)
     forked.warm_up()
-    kinds = [names[name] for name in args.only]
+    by_name = {kind.__name__: kind for kind in KINDS}
+    kinds = [by_name[name] for name in args.only]
     if not seeds.WEIGHTS.is_dir():
         kinds = [kind for kind in kinds if kind not in (onnx, caffe)]
         print(f"{seeds.WEIGHTS}: is not there; onnx and caffe are left out")

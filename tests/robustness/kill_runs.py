@@ -199,13 +199,18 @@ def run_rounds(name: str, n_rounds: int, seed: int) -> int:
     return n_failed
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="kills of each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="decides the moments (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=[*SCENARIOS], help="only these scripts")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parse_arguments(argv)
     forked.warm_up()
     return 1 if sum(run_rounds(name, args.rounds, args.seed) for name in args.only) else 0
 
