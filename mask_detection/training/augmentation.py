@@ -1,7 +1,8 @@
-"""Random views of a training image: the classic recipe's, and on top of it what cameras in the street do to faces."""
+"""Augmented copies of a training image: the classic recipe's, and on top of it what street cameras do to faces."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import cv2
@@ -19,20 +20,20 @@ MAX_CUT = 0.15  # of the image's size, cut away on each side: face detectors dif
 GAIN = 0.3  # brightness and contrast change by up to this part
 COLOR_GAIN = 0.1  # each colour channel likewise
 FACE_PIXELS = (12, 64)  # width of a face in the distance
-LOW_RESOLUTION_SHARE = 0.5  # of all views
+LOW_RESOLUTION_FRACTION = 0.5  # of all copies
 JPEG_QUALITY = (25, 90)
-JPEG_SHARE = 0.5
-BLUR_SIGMA = (0.4, 2.0)  # in parts of 1/100 of the image's width
-BLUR_SHARE = 0.2
-GREY_SHARE = 0.05
+JPEG_FRACTION = 0.5
+BLUR_SIGMA = (0.4, 2.0)  # in hundredths of the image's width
+BLUR_FRACTION = 0.2
+GREY_FRACTION = 0.05
 
 
-def classic_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def classic_copy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rotate, shift, shear, zoom and mirror at random, in one step; what comes in from outside repeats the edge.
 
     Args:
         image: (H, W, 3) uint8.
-        rng: decides; the same state gives the same view.
+        rng: decides; the same state gives the same copy.
 
     Returns:
         A new image of the same shape.
@@ -52,24 +53,24 @@ def classic_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def street_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The classic view, then other margins, other light, blur, and for half of the views a small, compressed face.
+def street_copy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The classic copy, then other margins, other light, blur, and for half of the copies a small, compressed face.
 
     Args:
         image: (S, S, 3) BGR uint8, a square.
-        rng: decides; the same state gives the same view.
+        rng: decides; the same state gives the same copy.
 
     Returns:
         A new image of the same shape.
     """
     size = len(image)
-    image = _cut_margins(classic_view(image, rng), rng)
+    image = _cut_margins(classic_copy(image, rng), rng)
     image = _change_light(image, rng)
-    if rng.random() < BLUR_SHARE:
+    if rng.random() < BLUR_FRACTION:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(*BLUR_SIGMA) * image.shape[1] / 100)
-    if rng.random() < LOW_RESOLUTION_SHARE:
+    if rng.random() < LOW_RESOLUTION_FRACTION:
         image = resize(image, round(np.exp(rng.uniform(*np.log(FACE_PIXELS)))))
-    if rng.random() < JPEG_SHARE:
+    if rng.random() < JPEG_FRACTION:
         quality = int(rng.integers(*JPEG_QUALITY))
         _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = cast(np.ndarray, cv2.imdecode(encoded, cv2.IMREAD_COLOR))  # None only for what is no image
@@ -87,9 +88,11 @@ def _change_light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     brightness = rng.uniform(-GAIN, GAIN) * 128
     gains = contrast * rng.uniform(1 - COLOR_GAIN, 1 + COLOR_GAIN, 3)
     image = np.clip(image * gains.astype(np.float32) + np.float32(brightness), 0, 255).astype(np.uint8)
-    if rng.random() < GREY_SHARE:
+    if rng.random() < GREY_FRACTION:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return image
 
 
-VIEWS = {"classic": classic_view, "street": street_view}
+Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (S, S, 3) BGR uint8 -> an augmented copy
+
+AUGMENTATIONS: dict[str, Augmentation] = {"classic": classic_copy, "street": street_copy}

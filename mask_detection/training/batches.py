@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,14 @@ import numpy as np
 
 from mask_detection.io.images import read_image
 from mask_detection.models.preprocessing import classifier_input, resize
+from mask_detection.training.augmentation import Augmentation
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-View = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (S, S, 3) BGR uint8 -> another picture of it
-
 
 def batches(
-    paths: Sequence[Path], input_size: int, batch_size: int, view: View | None = None, seed: int = 0
+    paths: Sequence[Path], input_size: int, batch_size: int, augment: Augmentation | None = None, seed: int = 0
 ) -> tf.data.Dataset:
     """Batches of images, in their order, once.
 
@@ -26,8 +25,8 @@ def batches(
         paths: the images.
         input_size: width and height of the batches in pixels.
         batch_size: images in a batch.
-        view: a random change to each image.
-        seed: of the views: image i gets the same one whenever the seed is the same.
+        augment: makes a random copy of each image, which takes its place.
+        seed: of the copies: image i gets the same one whenever the seed is the same.
 
     Returns:
         A data set of (n, input_size, input_size, 3) float32 RGB in -1..1, n <= batch_size.
@@ -36,8 +35,8 @@ def batches(
 
     def load(index: np.int64) -> np.ndarray:
         image = resize(read_image(paths[int(index)]), input_size)
-        if view:
-            image = view(image, np.random.default_rng((seed, int(index))))
+        if augment:
+            image = augment(image, np.random.default_rng((seed, int(index))))
         return classifier_input([image], input_size)[0]
 
     def example(index: tf.Tensor) -> tf.Tensor:

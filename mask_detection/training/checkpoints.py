@@ -1,4 +1,4 @@
-"""What a training run leaves on disk while it lasts, so that a run that was killed can go on."""
+"""The state of a training run on disk, so that a run that was killed can continue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
     Args:
         model_path: where the model will be written; the folder is ``NAME.training``.
         identity: what makes it the same run: arguments and data set, as JSON knows them.
-        resume: whether to go on with what the folder holds; otherwise it is emptied.
+        resume: whether to continue from what the folder holds; otherwise it is emptied.
 
     Raises:
         MaskDetectionError: there is nothing to resume, or it was another run.
@@ -64,7 +64,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
 
 
 def remove_run_folder(folder: Path) -> None:
-    """Delete a run's state, first what says that there is something to resume: a kill may come in between."""
+    """Delete a run's state, first the record without which nothing can be resumed: a kill may come in between."""
     with suppress(OSError):  # there is none
         (folder / RECORD_NAME).unlink()
     shutil.rmtree(folder, ignore_errors=True)
@@ -77,17 +77,17 @@ class PhaseCheckpoint:
         curves: a value an epoch for each quantity.
     """
 
-    def __init__(self, folder: Path, phase: str, guide: str = "val_loss") -> None:
+    def __init__(self, folder: Path, phase: str, monitor: str = "val_loss") -> None:
         """Find what an interrupted run left, if anything.
 
         Args:
             folder: from :func:`open_run_folder`.
             phase: its name.
-            guide: the quantity by which an epoch is the best, where it is lowest.
+            monitor: the quantity that is lowest in the best epoch.
         """
         self._folder = folder
         self._phase = phase
-        self._guide = guide
+        self._monitor = monitor
         self._record = folder / f"{phase}.json"
         self.curves: Curves = {}
         if self._record.exists():
@@ -96,12 +96,12 @@ class PhaseCheckpoint:
     @property
     def epochs_done(self) -> int:
         """How many epochs are finished."""
-        return len(self.curves.get(self._guide, ()))
+        return len(self.curves.get(self._monitor, ()))
 
     @property
     def best_epoch(self) -> int:
-        """The epoch in which the guide is lowest, counted from 0."""
-        return int(np.argmin(self.curves[self._guide]))
+        """The epoch with the lowest value of the monitored quantity, counted from 0."""
+        return int(np.argmin(self.curves[self._monitor]))
 
     def restore_last(self, model: keras.Model) -> None:
         """Put the weights and the optimizer's state after the last finished epoch into a compiled model."""
@@ -142,7 +142,7 @@ class PhaseCheckpoint:
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """All that changes while a compiled model learns, always in the same order."""
+    """Everything that training changes in a compiled model, always in the same order."""
     return [*model.variables, *model.optimizer.variables]
 
 

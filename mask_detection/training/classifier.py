@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mask_detection.data.dataset import Samples
 from mask_detection.models.mobilenet import FINE_TUNE_INPUT, HEAD_INPUT
-from mask_detection.training.augmentation import VIEWS
+from mask_detection.training.augmentation import AUGMENTATIONS
 from mask_detection.training.batches import batches
 from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
 from mask_detection.training.features import BATCH_SIZE, feature_batches, write_features
@@ -29,13 +29,13 @@ class TrainingOptions:
     """How to train.
 
     Attributes:
-        epochs: of the head; in an epoch it sees as many examples as there are training images.
-        fine_tune: epochs of the second phase, in which the backbone's last blocks learn too; 0 leaves it out.
+        epochs: of the head; an epoch has as many examples as there are training images.
+        fine_tune: epochs of the second phase, in which the backbone's last blocks learn too; 0 for none.
         batch_size: images in a batch.
-        learning_rate: of Adam, for the head; fine-tuning starts with a tenth and ends with none.
-        views: how many random views of each training image the frozen part is run on. The epochs meet them in turn,
-            so more of them cost time and make it harder to learn images by heart.
-        augmentation: the kind of views, a key of ``mask_detection.training.augmentation.VIEWS``.
+        learning_rate: of Adam, for the head; fine-tuning starts with a tenth and ends with 0.
+        views: how many augmented copies of each training image the frozen part is run on. The epochs use them in turn,
+            so more of them cost time and make overfitting harder.
+        augmentation: their kind, a key of ``mask_detection.training.augmentation.AUGMENTATIONS``.
         patience: stop a phase after this many epochs without a better validation loss; 0 never stops early.
         seed: of everything random.
     """
@@ -54,7 +54,7 @@ class TrainingOptions:
 class Phase:
     """A stretch of training: what lies below a layer's output is frozen, what lies above learns.
 
-    Its learning rate may fall to nothing by its last epoch, along a cosine (Loshchilov and Hutter 2017,
+    Its learning rate may fall to 0 by its last epoch, along a cosine (Loshchilov and Hutter 2017,
     https://arxiv.org/abs/1608.03983).
     """
 
@@ -68,11 +68,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images and what to answer to them.
+    """Images with their targets.
 
     Attributes:
         paths: N image files.
-        targets: (N, n_classes) float32, the probabilities that they should get.
+        targets: (N, n_classes) float32, the probabilities that the model should predict.
     """
 
     paths: tuple[Path, ...]
@@ -80,11 +80,11 @@ class Examples:
 
     @classmethod
     def of(cls, samples: Samples, background: Sequence[Path] = ()) -> Examples:
-        """Labelled samples, and pictures of no face at all, to which no answer should be a sure one."""
+        """Labelled samples, and images without a face, for which all classes should be equally probable."""
         n_classes = len(samples.class_names)
-        sure = np.eye(n_classes, dtype=np.float32)[samples.labels]
+        one_hot = np.eye(n_classes, dtype=np.float32)[samples.labels]
         even = np.full((len(background), n_classes), 1 / n_classes, np.float32)
-        return cls((*samples.paths, *background), np.concatenate([sure, even]))
+        return cls((*samples.paths, *background), np.concatenate([one_hot, even]))
 
     def shuffled(self, seed: int) -> Examples:
         """The same examples in a random order."""
@@ -102,12 +102,12 @@ def train(
         training: what to learn from.
         validation: what to measure on after each epoch.
         options: how to train.
-        run_folder: from :func:`open_run_folder`; an interrupted run in it is gone on with.
+        run_folder: from :func:`open_run_folder`; an interrupted run in it is continued.
 
     Returns:
         Loss and accuracy of both parts after each epoch, for each phase.
     """
-    # A head that is to be fine-tuned needs only a sensible start, not all the views.
+    # A head that is to be fine-tuned needs only a sensible start, not all the copies.
     phases = [
         Phase("head", HEAD_INPUT, options.epochs, 1 if options.fine_tune else options.views, options.learning_rate)
     ]
@@ -135,7 +135,7 @@ def _train_phase(
     learning.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss="categorical_crossentropy",
-        metrics=["accuracy"],
+        metrics=[labelled_accuracy()],
     )
     learning.optimizer.build(learning.trainable_variables)  # so that its state can be restored
     checkpoint = PhaseCheckpoint(run_folder, phase.name)
@@ -148,7 +148,7 @@ def _train_phase(
 
     features = _Features(phase, frozen, options, run_folder)
     learning.fit(
-        features.of_views(training),
+        features.of_copies(training),
         initial_epoch=checkpoint.epochs_done,
         epochs=phase.epochs,
         steps_per_epoch=n_steps,
@@ -162,6 +162,18 @@ def _train_phase(
     return checkpoint.curves
 
 
+def labelled_accuracy() -> keras.metrics.Metric:
+    """Accuracy over the images that have a class; backgrounds, whose targets are even, are not counted."""
+    import keras
+
+    class LabelledAccuracy(keras.metrics.CategoricalAccuracy):
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            has_class = keras.ops.max(y_true, axis=-1) > 0.5
+            super().update_state(y_true, y_pred, keras.ops.cast(has_class, "float32"))
+
+    return LabelledAccuracy(name="accuracy")
+
+
 def _cut(model: keras.Model, boundary: str) -> tuple[keras.Model, keras.Model]:
     """Split a model at a layer's output into two that share its weights; BatchNorm keeps its ImageNet statistics."""
     import keras
@@ -169,33 +181,33 @@ def _cut(model: keras.Model, boundary: str) -> tuple[keras.Model, keras.Model]:
     between = model.get_layer(boundary).output
     frozen, learning = keras.Model(model.input, between), keras.Model(between, model.output)
     frozen.trainable = False
-    for layer in learning.layers:  # one by one: an earlier phase froze some, and a model that is True passes nothing on
+    for layer in learning.layers:  # one by one: an earlier phase froze some
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     return frozen, learning
 
 
 @dataclass(frozen=True)
 class _Features:
-    """The frozen part's answers for one phase, as batches for the part that learns."""
+    """The frozen part's outputs for one phase, as batches for the part that learns."""
 
     phase: Phase
     frozen: keras.Model
     options: TrainingOptions
     run_folder: Path
 
-    def of_views(self, examples: Examples) -> tf.data.Dataset:
-        """Random views, shuffled, without end."""
+    def of_copies(self, examples: Examples) -> tf.data.Dataset:
+        """Of augmented copies, shuffled, without end."""
         options, files = self.options, []
         examples = examples.shuffled(options.seed)
         for number in range(min(self.phase.views, self.phase.epochs)):
-            files.append(self._file(f"view {number + 1}"))
-            title, view = f"{self.phase.name}: view {number + 1}", VIEWS[options.augmentation]
-            write_features(files[-1], self.frozen, examples.paths, title, view, options.seed + number)
+            files.append(self._file(f"copy {number + 1}"))
+            title, augment = f"{self.phase.name}: copy {number + 1}", AUGMENTATIONS[options.augmentation]
+            write_features(files[-1], self.frozen, examples.paths, title, augment, options.seed + number)
         shape = self.frozen.output_shape[1:]
         return feature_batches(files, examples.targets, shape, options.batch_size, options.seed)
 
     def of_originals(self, examples: Examples) -> tf.data.Dataset:
-        """The images as they are, once."""
+        """Of the images as they are, once."""
         file = self._file("validation")
         write_features(file, self.frozen, examples.paths, f"{self.phase.name}: validation")
         return feature_batches([file], examples.targets, self.frozen.output_shape[1:], self.options.batch_size)
@@ -213,5 +225,5 @@ def _class_weights(targets: np.ndarray) -> dict[int, float]:
 def predict(model: keras.Model, samples: Samples) -> np.ndarray:
     """The model's probabilities for each image, (N, n_classes) float32."""
     data = batches(samples.paths, model.input_shape[1], BATCH_SIZE)
-    answer = compiled(model)
-    return np.concatenate([answer(images) for images in data])
+    network = compiled(model)
+    return np.concatenate([network(images) for images in data])

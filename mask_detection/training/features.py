@@ -1,7 +1,7 @@
-"""What the frozen part of a network answers to a data set, computed once and kept on disk.
+"""Features: the outputs of the frozen part of a network for a data set, computed once and stored on disk.
 
-Its answers to an image never change while it is frozen, and computing them is nearly all of the cost of training. On
-disk they need no memory that grows with the data set, and a run that was killed finds them again.
+They never change while that part is frozen, and computing them is nearly all of the cost of training. On disk they need
+no memory that grows with the data set, and a run that was killed finds them again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from mask_detection.training.batches import View, batches
+from mask_detection.training.augmentation import Augmentation
+from mask_detection.training.batches import batches
 from mask_detection.utils.files import written_whole
 from mask_detection.utils.tensorflow import compiled
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 STORED = np.float16  # half the disk; the rounding is far below what augmentation changes
-BATCH_SIZE = 16  # images; more take as long and 16 MB each, most of it for the first blocks' answers
+BATCH_SIZE = 16  # images; more take as long and 16 MB each, most of it for the first blocks' outputs
 SHUFFLE_BYTES = 64 << 20  # memory for the window in which examples are mixed
 
 
@@ -31,30 +32,30 @@ def write_features(
     frozen: keras.Model,
     images: Sequence[Path],
     title: str,
-    view: View | None = None,
+    augment: Augmentation | None = None,
     seed: int = 0,
 ) -> None:
-    """Run the frozen part on every image once, and store its answers row by row; a file that is there is kept.
+    """Run the frozen part on every image once, and store its outputs row by row; a file that exists is kept.
 
     Args:
         path: where to.
         frozen: maps (n, S, S, 3) images to (n, …) features.
         images: N files.
         title: of the progress bar.
-        view: a random change to each image.
-        seed: of the views.
+        augment: makes a random copy of each image, which takes its place.
+        seed: of the copies.
 
     Raises:
         MaskDetectionError: the disk is full.
     """
     if path.exists():
         return
-    data = batches(images, frozen.input_shape[1], BATCH_SIZE, view, seed)
+    data = batches(images, frozen.input_shape[1], BATCH_SIZE, augment, seed)
     n_batches = -(-len(images) // BATCH_SIZE)
-    answer = compiled(frozen)
+    predict = compiled(frozen)
     with written_whole(path) as part, part.open("wb") as file:
         for batch in tqdm(data, title, n_batches, unit="batch", disable=None, leave=False):
-            file.write(answer(batch).astype(STORED).tobytes())
+            file.write(predict(batch).astype(STORED).tobytes())
 
 
 def feature_batches(
@@ -64,7 +65,7 @@ def feature_batches(
 
     Args:
         paths: files of N rows each, all of the same images in the same order.
-        targets: (N, n_classes) float32, the probabilities that those images should get.
+        targets: (N, n_classes) float32, the probabilities that the model should predict.
         shape: of one row.
         batch_size: rows in a batch.
         seed: of the order, in which the files follow one another without end; None keeps the order, once.

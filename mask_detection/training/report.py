@@ -1,4 +1,4 @@
-"""What a training run says of itself: figures, curves, and the images it got wrong."""
+"""What a training run reports: figures, curves, and the images that were misclassified."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ LIBRARIES = ("tensorflow", "keras", "opencv-python", "numpy", "scikit-learn")
 MAX_MISTAKES_SHOWN = 48
 
 
-def classification_text(samples: Samples, answers: np.ndarray) -> str:
+def classification_text(samples: Samples, predicted: np.ndarray) -> str:
     """scikit-learn's table of precision, recall and F1 of each class.
 
     Args:
         samples: N images with their true labels.
-        answers: (N,) the classes they were given.
+        predicted: (N,) the class of the highest probability for each.
     """
-    return classification_report(samples.labels, answers, digits=3, **_class_arguments(samples))
+    return classification_report(samples.labels, predicted, digits=3, **_class_arguments(samples))
 
 
-def classification_figures(samples: Samples, answers: np.ndarray) -> dict[str, Any]:
-    """The same as numbers, with the confusion matrix: rows are the true classes, columns the answers."""
-    figures = classification_report(samples.labels, answers, output_dict=True, **_class_arguments(samples))
+def classification_figures(samples: Samples, predicted: np.ndarray) -> dict[str, Any]:
+    """The same as numbers, with the confusion matrix: rows are the true classes, columns the predicted ones."""
+    figures = classification_report(samples.labels, predicted, output_dict=True, **_class_arguments(samples))
     return {
-        "accuracy": float(np.mean(samples.labels == answers)),
+        "accuracy": float(np.mean(samples.labels == predicted)),
         "classes": {name: figures[name] for name in samples.class_names},
-        "confusion_matrix": _confusion(samples, answers).tolist(),
+        "confusion_matrix": _confusion(samples, predicted).tolist(),
     }
 
 
@@ -46,12 +46,12 @@ def _class_arguments(samples: Samples) -> dict[str, Any]:
     return {"labels": labels, "target_names": samples.class_names, "zero_division": 0}
 
 
-def _confusion(samples: Samples, answers: np.ndarray) -> np.ndarray:
-    return confusion_matrix(samples.labels, answers, labels=range(len(samples.class_names)))
+def _confusion(samples: Samples, predicted: np.ndarray) -> np.ndarray:
+    return confusion_matrix(samples.labels, predicted, labels=range(len(samples.class_names)))
 
 
 def write_report(path: Path, content: dict[str, Any]) -> None:
-    """Write a report as JSON, with the versions of the libraries that had a part in it.
+    """Write a report as JSON, with the versions of the libraries.
 
     Raises:
         MaskDetectionError: the place cannot be written.
@@ -68,14 +68,14 @@ def _version_of(library: str) -> str:
         return "another distribution"
 
 
-def write_plot(path: Path, curves: dict[str, Curves], test: Samples, answers: np.ndarray) -> None:
+def write_plot(path: Path, curves: dict[str, Curves], test: Samples, predicted: np.ndarray) -> None:
     """Draw loss and accuracy over the epochs of all phases, and the confusion matrix of the test part.
 
     Args:
         path: where to.
         curves: of each phase, in their order.
         test: N images with their true labels.
-        answers: (N,) the classes they were given.
+        predicted: (N,) the class of the highest probability for each.
 
     Raises:
         MaskDetectionError: the place cannot be written.
@@ -85,7 +85,7 @@ def write_plot(path: Path, curves: dict[str, Curves], test: Samples, answers: np
     figure = Figure(figsize=(13, 4), layout="constrained")
     *curve_axes, matrix_axis = figure.subplots(1, 3)
     for axis, quantity in zip(curve_axes, ("loss", "accuracy"), strict=True):
-        for name, label in ((quantity, "training (random views)"), (f"val_{quantity}", "validation")):
+        for name, label in ((quantity, "training (augmented copies)"), (f"val_{quantity}", "validation")):
             values = np.concatenate([phase[name] for phase in curves.values()])
             axis.plot(np.arange(1, len(values) + 1), values, label=label)
         phase_ends = np.cumsum([len(phase["loss"]) for phase in curves.values()])
@@ -94,7 +94,7 @@ def write_plot(path: Path, curves: dict[str, Curves], test: Samples, answers: np
         axis.set(title=quantity.capitalize(), xlabel="epoch")
         axis.grid(alpha=0.3)
         axis.legend()
-    display = ConfusionMatrixDisplay(_confusion(test, answers), display_labels=test.class_names)
+    display = ConfusionMatrixDisplay(_confusion(test, predicted), display_labels=test.class_names)
     display.plot(ax=matrix_axis, colorbar=False, cmap="Blues", xticks_rotation=20)
     matrix_axis.set_title(f"{len(test)} test images")
     with written_whole(path) as part:
@@ -123,12 +123,12 @@ def write_curves(path: Path, curves: Curves) -> None:
 
 
 def write_mistakes(path: Path, test: Samples, probabilities: np.ndarray) -> int:
-    """Draw the test images that were told wrong with their paths, the surest mistakes first.
+    """Draw the test images that were misclassified with their paths, the most confident mistakes first.
 
     Args:
         path: where to; nothing is written when there is no mistake.
         test: N images with their true labels.
-        probabilities: (N, n_classes) the answers.
+        probabilities: (N, n_classes) as predicted.
 
     Returns:
         How many mistakes there are; the first ``MAX_MISTAKES_SHOWN`` are drawn.
@@ -136,13 +136,13 @@ def write_mistakes(path: Path, test: Samples, probabilities: np.ndarray) -> int:
     Raises:
         MaskDetectionError: the place cannot be written.
     """
-    answers, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(answers != test.labels)
-    wrong = wrong[np.argsort(-certainty[wrong])]
+    predicted, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != test.labels)
+    wrong = wrong[np.argsort(-highest[wrong])]
     if len(wrong):
         titles = [
             f"{_shortened(test.names[i])}\n{test.class_names[test.labels[i]]}\n"
-            f"taken for {test.class_names[answers[i]]} ({certainty[i]:.0%})"
+            f"taken for {test.class_names[predicted[i]]} ({highest[i]:.0%})"
             for i in wrong[:MAX_MISTAKES_SHOWN]
         ]
         _write_contact_sheet(path, [test.paths[i] for i in wrong[:MAX_MISTAKES_SHOWN]], titles)

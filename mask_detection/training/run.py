@@ -69,7 +69,7 @@ def train_classifier(options: RunOptions) -> int:
     """Run it all, and print what comes out.
 
     Returns:
-        How many images were skipped because they cannot be read.
+        How many images were excluded because they cannot be read.
 
     Raises:
         MaskDetectionError: the data set is unusable, an output cannot be written, or there is no run to resume.

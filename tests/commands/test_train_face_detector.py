@@ -14,6 +14,7 @@ from mask_detection.commands import cli, train_face_detector
 from mask_detection.data.dataset import scan
 from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.models.opencv_detectors import HaarFaceDetector
+from mask_detection.training.detector import run as detector_run
 from mask_detection.training.detector import trainer
 from mask_detection.training.detector.dataset import DOUBTFUL, MIN_CONFIDENCE, NO_CLASS, box_faces
 from tests.helpers.paths import ROOT
@@ -99,12 +100,12 @@ def run(tmp_path_factory, street, portraits) -> Run:
 
     folder = output.with_suffix(".training")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_face_detector, "yunet", lambda _: HaarFaceDetector(MIN_CONFIDENCE))
+        patch.setattr(detector_run, "load_boxer", lambda _: HaarFaceDetector(MIN_CONFIDENCE))
         patch.setattr(trainer, "measure", interrupted)
         first = train_face_detector.main(list(map(str, arguments)))
         first_curves = json.loads((folder / "detector.json").read_text("utf-8"))
         patch.setattr(trainer, "measure", measure)
-        patch.setattr(train_face_detector, "read_photos", None)  # they are stored already
+        patch.setattr(detector_run, "read_photos", None)  # they are stored already
         second = train_face_detector.main([*map(str, arguments), "--resume"])
     return Run((first, second), first_curves, output)
 
@@ -159,7 +160,7 @@ def test_the_exported_network_answers_as_the_trained_one(run, small_portrait, si
 
 
 def test_training_can_start_from_a_detector(run):
-    model = train_face_detector.start_model(2, run.output.with_suffix(".weights.h5"))
+    model = detector_run.start_model(2, run.output.with_suffix(".weights.h5"))
     assert model.output_shape == (None, None, 7)
 
 
@@ -200,7 +201,7 @@ def test_weights_that_are_none_are_named(tmp_path, content):
     file = tmp_path / "bad.weights.h5"
     file.write_bytes(content)
     with pytest.raises(MaskDetectionError, match=r"bad\.weights\.h5") as refused:
-        train_face_detector.start_model(2, file)
+        detector_run.start_model(2, file)
     assert "\n" not in str(refused.value)
 
 

@@ -15,8 +15,8 @@ from mask_detection.models.fcos import (
     cell_strides,
     decode,
 )
-from mask_detection.training.detector.dataset import Photo
-from mask_detection.training.detector.mosaic import MIN_FACE, make_picture, random_window
+from mask_detection.training.detector.dataset import LabelledImage
+from mask_detection.training.detector.mosaic import MIN_FACE, make_image, random_window
 from mask_detection.training.detector.targets import (
     IGNORED,
     TARGET_CLASS,
@@ -153,7 +153,7 @@ def test_generalised_iou_is_that_of_the_boxes():
 # --- pictures to learn from ---
 
 
-def marked_photo(rng: np.random.Generator, count: int = 3) -> Photo:
+def marked_photo(rng: np.random.Generator, count: int = 3) -> LabelledImage:
     """Dark noise with bright blocks for faces: what is bright afterwards is a face."""
     image = rng.integers(0, 60, (240, 320, 3), np.uint8)
     columns = rng.permutation(4)[:count] * 80
@@ -161,7 +161,7 @@ def marked_photo(rng: np.random.Generator, count: int = 3) -> Photo:
     boxes = np.hstack([corners, corners + rng.integers(12, 60, (count, 1))])
     for x1, y1, x2, y2 in boxes:
         image[y1:y2, x1:x2] = 255
-    return Photo(image, boxes.astype(np.float32), rng.integers(0, 2, count))
+    return LabelledImage(image, boxes.astype(np.float32), rng.integers(0, 2, count))
 
 
 def test_windows_keep_faces_and_boxes_together():
@@ -188,7 +188,7 @@ def test_the_photo_itself_is_left_alone():
     photo = marked_photo(rng)
     image, boxes, labels = photo.image.copy(), photo.boxes.copy(), photo.labels.copy()
     for _ in range(20):
-        make_picture(lambda _: photo, 96, rng)
+        make_image(lambda _: photo, 96, rng)
     assert (photo.image == image).all()
     assert (photo.boxes == boxes).all()
     assert (photo.labels == labels).all()
@@ -196,7 +196,7 @@ def test_the_photo_itself_is_left_alone():
 
 def test_what_is_too_small_to_tell_is_ignored():
     boxes = np.array([[10, 10, 300, 300], [350, 350, 354, 354]], np.float32)
-    photo = Photo(np.zeros((400, 400, 3), np.uint8), boxes, np.array([WITH_MASK, WITHOUT_MASK]))
+    photo = LabelledImage(np.zeros((400, 400, 3), np.uint8), boxes, np.array([WITH_MASK, WITHOUT_MASK]))
     seen = set()
     for seed in range(40):
         window = random_window(photo, (160, 160), np.random.default_rng(seed))
@@ -209,7 +209,7 @@ def test_what_is_too_small_to_tell_is_ignored():
 
 def test_of_a_face_that_is_half_cut_off_the_class_is_not_asked():
     neighbours = np.array([[0, 0, 100, 100], [110, 0, 210, 100]], np.float32)
-    photo = Photo(np.zeros((100, 210, 3), np.uint8), neighbours, np.array([WITH_MASK, WITH_MASK]))
+    photo = LabelledImage(np.zeros((100, 210, 3), np.uint8), neighbours, np.array([WITH_MASK, WITH_MASK]))
     labels = set()
     for seed in range(200):
         window = random_window(photo, (96, 96), np.random.default_rng(seed))
@@ -221,13 +221,13 @@ def test_of_a_face_that_is_half_cut_off_the_class_is_not_asked():
 def test_the_same_state_gives_the_same_picture():
     rng = np.random.default_rng(3)
     photos = [marked_photo(rng) for _ in range(4)]
-    one, other = (make_picture(lambda rng: photos[rng.integers(4)], 128, np.random.default_rng(7)) for _ in range(2))
+    one, other = (make_image(lambda rng: photos[rng.integers(4)], 128, np.random.default_rng(7)) for _ in range(2))
     assert (one.image == other.image).all()
     assert (one.boxes == other.boxes).all()
 
 
-def test_photos_without_faces_make_pictures_too():
-    empty = Photo(np.zeros((50, 80, 3), np.uint8), np.empty((0, 4), np.float32), np.empty(0, int))
-    picture = make_picture(lambda _: empty, 96, np.random.default_rng(0))
+def test_photos_without_faces_make_images_too():
+    empty = LabelledImage(np.zeros((50, 80, 3), np.uint8), np.empty((0, 4), np.float32), np.empty(0, int))
+    picture = make_image(lambda _: empty, 96, np.random.default_rng(0))
     assert picture.image.shape == (96, 96, 3)
     assert picture.boxes.shape == (0, 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train_mask_detector
@@ -40,13 +41,25 @@ def test_two_phases_leave_everything_behind(train, dataset):
     assert [len(report["curves"][phase]["val_loss"]) for phase in ("head", "fine_tune")] == [3, 2]
     assert sum(sum(counts.values()) for counts in report["images"].values()) == 33
     assert report["test"]["classes"].keys() == {"a", "b", "c"}
+    n_validation = sum(report["images"]["validation"].values())
+    n_validated_right = np.array(report["curves"]["head"]["val_accuracy"]) * n_validation
+    np.testing.assert_allclose(n_validated_right, n_validated_right.round(), atol=1e-4)  # backgrounds are not counted
     n_right = sum(report["test"]["confusion_matrix"][i][i] for i in range(3))
     assert (n_right < sum(report["images"]["test"].values())) == (folder / "report_mistakes.png").exists()
 
 
+def test_accuracy_is_that_of_the_images_that_have_a_class():
+    from mask_detection.training.classifier import labelled_accuracy
+
+    background = [1 / 3] * 3
+    metric = labelled_accuracy()
+    metric.update_state([[1, 0, 0], background, [0, 1, 0]], [[0.8, 0.1, 0.1], [0.9, 0.1, 0], [0.5, 0.3, 0.2]])
+    metric.update_state([background, [0, 0, 1]], [[0.1, 0.8, 0.1], [0, 0, 1]])
+    assert float(metric.result()) == pytest.approx(2 / 3)
+
+
 def test_fine_tuning_changes_the_last_blocks_and_nothing_below(train, shipped_model):
     import keras
-    import numpy as np
 
     _, folder = train("--fine-tune", 1, "--epochs", 1)
     before, after = (keras.models.load_model(path) for path in (shipped_model, folder / "model.h5"))
@@ -75,7 +88,6 @@ def test_the_flatten_head_on_small_images(train):
 
 def test_the_backbone_may_work_at_another_size_than_the_input(train):
     import keras
-    import numpy as np
 
     from mask_detection.models.load import load_classifier
 

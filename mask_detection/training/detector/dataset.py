@@ -1,7 +1,7 @@
-"""What the face detector learns from: photos with boxes, read once and kept on disk as plain pixels.
+"""The face detector's data set: photos with boxes, read once and stored on disk as plain pixels.
 
-Boxes come from annotations; or, for class folders of photos of one face each, from another detector, and the folder
-says the class; or there are none, because the photo shows no face.
+Boxes come from annotations; or, for class folders of photos of one face each, from another detector, and the folder's
+name is the class; or there are none, because the photo shows no face.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ NO_CLASS = ""  # a face that teaches nothing about classes
 DOUBTFUL = "?"  # perhaps a face
 
 MAX_SIDE = 640  # pixels: larger photos are scaled down to it
-SURE = 0.6  # confidence of the other detector from which on its box is a face
+CERTAIN_CONFIDENCE = 0.6  # of the other detector, from which on its box is a face
 MIN_CONFIDENCE = 0.2  # from here on it is doubtful, and below there is none
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo in memory.
+class LabelledImage:
+    """An image in memory with its faces.
 
     Attributes:
         image: (H, W, 3) BGR uint8.
@@ -52,16 +52,16 @@ class Photo:
 
 @dataclass(frozen=True)
 class Division:
-    """Which photos train and which guide.
+    """Which photos are for training and which for validation.
 
     Attributes:
-        annotated: to learn from.
-        validation: to measure on after each epoch.
+        training: annotated photos to learn from.
+        validation: annotated photos to measure on after each epoch.
         others_usable: (M,) bool, which of the other photos may be learned from.
-        facts: what was left out, as counts.
+        facts: how many photos were excluded for what.
     """
 
-    annotated: list[Annotation]
+    training: list[Annotation]
     validation: list[Annotation]
     others_usable: np.ndarray
     facts: dict[str, int]
@@ -80,27 +80,27 @@ def read_folders(
 def divide(
     annotated: Sequence[Annotation],
     others: Sequence[Path],
-    left_out_folds: Collection[str],
+    excluded_folds: Collection[str],
     validation_fold: str,
-    kept_out: Sequence[Path],
+    excluded: Sequence[Path],
 ) -> Division:
-    """Put photos aside for validation and for a later evaluation, and what is a near copy of them too.
+    """Put photos aside for validation and for a later evaluation, and exclude their near-duplicates from training.
 
     Args:
         annotated: photos with boxes; the folds are of their names.
         others: M photos that are only learned from.
-        left_out_folds: folds that training must not see, such as those of a final evaluation.
+        excluded_folds: folds that training must not see, such as those of a final evaluation.
         validation_fold: the fold to measure on after each epoch.
-        kept_out: more images that training must not see.
+        excluded: more images that training must not see.
 
     Raises:
         MaskDetectionError: nothing is left to learn from, or to measure on.
     """
     folds = np.array([FOLDS[fold_of(annotation.image.name)] for annotation in annotated])
-    is_aside = np.isin(folds, [*left_out_folds, validation_fold])
+    is_aside = np.isin(folds, [*excluded_folds, validation_fold])
     movable, aside = list(compress(annotated, ~is_aside)), list(compress(annotated, is_aside))
     paths = [*(annotation.image for annotation in movable), *others]
-    groups = find_groups([*paths, *(annotation.image for annotation in aside), *kept_out])
+    groups = find_groups([*paths, *(annotation.image for annotation in aside), *excluded])
     usable = ~np.isin(groups[: len(paths)], groups[len(paths) :])
     training = list(compress(movable, usable))
     validation = list(compress(annotated, folds == validation_fold))
@@ -111,7 +111,7 @@ def divide(
         )
     facts = {
         "annotated_photos": len(annotated),
-        "left_out_folds": int(np.isin(folds, list(left_out_folds)).sum()),
+        "left_out_folds": int(np.isin(folds, list(excluded_folds)).sum()),
         "left_out_as_near_copies": int((~usable).sum()),
     }
     return Division(training, validation, usable[len(movable) :], facts)
@@ -122,13 +122,13 @@ def box_faces(
 ) -> list[Annotation]:
     """Let a detector box the photos of class folders, most of one face each.
 
-    The largest and surest face of a photo is of the folder's class. Other sure ones are faces of no known class, and
-    less sure ones are doubtful. Photos without a sure face are left out.
+    The face of the largest area x confidence is of the folder's class. Others from ``CERTAIN_CONFIDENCE`` on are of no
+    known class, and less certain ones are doubtful. Photos without a certain face are excluded.
 
     Args:
         samples: the photos.
         detector: to be loaded with ``MIN_CONFIDENCE``.
-        on_error: is given what is wrong with a photo that cannot be read, and it is left out.
+        on_error: is given what is wrong with a photo that cannot be read, which is excluded.
     """
     found = []
     paths = tqdm(samples.paths, "finding faces", disable=None, leave=False)
@@ -138,11 +138,11 @@ def box_faces(
         except MaskDetectionError as error:
             on_error(error)
             continue
-        sure = confidences >= SURE
-        if not sure.any():
+        certain = confidences >= CERTAIN_CONFIDENCE
+        if not certain.any():
             continue
-        labels = np.where(sure, NO_CLASS, DOUBTFUL).astype(object)
-        labels[np.argmax(sure * confidences * box_areas(boxes))] = samples.class_names[label]
+        labels = np.where(certain, NO_CLASS, DOUBTFUL).astype(object)
+        labels[np.argmax(certain * confidences * box_areas(boxes))] = samples.class_names[label]
         found.append(Annotation(path, boxes.astype(np.float32), tuple(labels)))
     return found
 
@@ -160,8 +160,8 @@ def without_faces(paths: Sequence[Path], on_error: Callable[[MaskDetectionError]
     return found
 
 
-class PhotoStore:
-    """Photos as pixels in one file that is mapped into memory, so that a photo is at hand without decoding it anew."""
+class ImageStore:
+    """Images as pixels in one file that is mapped into memory, so that none is decoded twice."""
 
     def __init__(self, path: Path) -> None:
         """Open what :meth:`write` wrote."""
@@ -174,23 +174,23 @@ class PhotoStore:
 
     @property
     def face_counts(self) -> np.ndarray:
-        """(P,) how many boxes each photo has."""
+        """(P,) how many boxes each image has."""
         return np.diff(self._index["faces"])
 
-    def __getitem__(self, i: int) -> Photo:
+    def __getitem__(self, i: int) -> LabelledImage:
         start, (height, width) = self._index["starts"][i], self._index["sizes"][i]
         faces = slice(*self._index["faces"][i : i + 2])
         image = self._pixels[start : start + height * width * 3].reshape(height, width, 3)
-        return Photo(image, self._index["boxes"][faces], self._index["labels"][faces])
+        return LabelledImage(image, self._index["boxes"][faces], self._index["labels"][faces])
 
     @classmethod
     def write(cls, path: Path, annotations: Sequence[Annotation], class_names: Sequence[str], title: str) -> None:
         """Decode photos, scale the large ones down, and write their pixels one after another.
 
         Args:
-            path: the file; a ``.npz`` beside it tells where each photo starts, and holds the boxes.
+            path: the file; a ``.npz`` beside it holds where each image starts, and the boxes.
             annotations: the photos; labels are names of classes, ``NO_CLASS`` or ``DOUBTFUL``.
-            class_names: labels that are none of these are taken for ``NO_CLASS``.
+            class_names: other labels are taken for ``NO_CLASS``.
             title: of the progress bar.
 
         Raises:

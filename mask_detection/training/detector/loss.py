@@ -1,7 +1,7 @@
-"""What the face detector is punished for: three losses over the cells of a batch.
+"""The face detector's loss: three parts, over the cells of a batch.
 
-- Is there a face: focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002), which counts what is nearly right for
-  little, so that the thousands of empty cells don't drown the few with a face.
+- Is there a face: focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002), which weighs down
+  what is nearly right, lest the thousands of empty cells drown the few with a face.
 - Where are its sides: 1 - generalised IoU (Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630) of the positive
   cells' boxes.
 - Which class: cross-entropy of the positive cells whose class is known.

@@ -1,8 +1,8 @@
-"""Random pictures for the face detector to learn from, put together from parts of photos.
+"""Random training images for the face detector, put together from parts of photos.
 
-A picture is a photo, or a mosaic (Bochkovskiy et al. 2020, "YOLOv4") of 2 x 2 to 4 x 4 of them. Of each a window is
-shown that holds one of its faces, at a scale between the whole photo and that face alone; so there are faces of all
-sizes from 8 pixels to such as fill the picture.
+An image shows one photo, or a mosaic (Bochkovskiy et al. 2020, "YOLOv4") of 2 x 2 to 4 x 4 of them. Of each it shows a
+window that holds one of its faces, at a scale between the whole photo and that face alone; so there are faces of all
+sizes from 8 pixels to such as fill the image.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from mask_detection.training.augmentation import COLOR_GAIN, GAIN, GREY_SHARE, JPEG_QUALITY, JPEG_SHARE
-from mask_detection.training.detector.dataset import Photo, PhotoStore
+from mask_detection.training.augmentation import COLOR_GAIN, GAIN, GREY_FRACTION, JPEG_FRACTION, JPEG_QUALITY
+from mask_detection.training.detector.dataset import ImageStore, LabelledImage
 from mask_detection.training.detector.targets import IGNORED, N_TARGETS, UNKNOWN_CLASS, make_targets
 from mask_detection.utils.boxes import box_areas
 
@@ -23,31 +23,33 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 GRIDS = (1, 2, 3, 4)  # photos in each direction
-GRID_SHARES = (0.35, 0.35, 0.2, 0.1)
+GRID_PROBABILITIES = (0.35, 0.35, 0.2, 0.1)
 GRID_JITTER = 0.3  # rows and columns are by up to this part wider or narrower than even ones
 MIN_ZOOM = 0.7  # of the scale at which the whole photo is seen
-FULL_ZOOM = 1.1  # of the scale at which the face fills its part of the picture
+FULL_ZOOM = 1.1  # of the scale at which the face fills its part of the image
 MAX_SCALE = 2.0  # photos are enlarged no more than this, unless to fill their part
 STRETCH = 0.1  # width and height are scaled differently by up to this, as a logarithm
-CUT_SHARE = 0.15  # of a face that a window may cut off on a side where it could hold the whole
+CUT_FRACTION = 0.15  # of a face that a window may cut off on a side where it could hold the whole
 
 MIN_FACE = 8  # pixels: what is smaller may be a face or not
 MIN_VISIBLE = 0.5  # of a face's area; below, it may be taken for a face or not
 MIN_VISIBLE_FOR_CLASS = 0.75  # below, the mask may be what is cut off
 
-BLUR_SHARE, BLUR_SIGMA = 0.1, (0.4, 1.5)  # pixels
-SMALL_SHARE, SMALL_SCALE = 0.1, (0.4, 0.8)  # scaled down and up again, as digital zoom does
+BLUR_FRACTION, BLUR_SIGMA = 0.1, (0.4, 1.5)  # pixels
+SMALL_FRACTION, SMALL_SCALE = 0.1, (0.4, 0.8)  # scaled down and up again, as digital zoom does
 
 
-def make_picture(draw_photo: Callable[[np.random.Generator], Photo], size: int, rng: np.random.Generator) -> Photo:
-    """Make a random picture.
+def make_image(
+    draw_photo: Callable[[np.random.Generator], LabelledImage], size: int, rng: np.random.Generator
+) -> LabelledImage:
+    """Make a random training image.
 
     Args:
         draw_photo: chooses a photo at random.
         size: width and height in pixels.
-        rng: decides; the same state gives the same picture.
+        rng: decides; the same state gives the same image.
     """
-    grid = int(rng.choice(GRIDS, p=GRID_SHARES))
+    grid = int(rng.choice(GRIDS, p=GRID_PROBABILITIES))
     image = np.empty((size, size, 3), np.uint8)
     boxes, labels = [], []
     rows, columns = _edges(size, grid, rng), _edges(size, grid, rng)
@@ -57,7 +59,7 @@ def make_picture(draw_photo: Callable[[np.random.Generator], Photo], size: int, 
             image[top:bottom, left:right] = part.image
             boxes.append(part.boxes + np.array([left, top, left, top], np.float32))
             labels.append(part.labels)
-    return Photo(disturbed(image, rng), np.concatenate(boxes), np.concatenate(labels))
+    return LabelledImage(disturbed(image, rng), np.concatenate(boxes), np.concatenate(labels))
 
 
 def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -66,8 +68,8 @@ def _edges(size: int, count: int, rng: np.random.Generator) -> list[int]:
     return [0, *(np.cumsum(parts) / parts.sum() * size).round().astype(int).tolist()]
 
 
-def random_window(photo: Photo, size: tuple[int, int], rng: np.random.Generator) -> Photo:
-    """Show a part of a photo, at random mirrored, that holds one of its faces, if there is any.
+def random_window(photo: LabelledImage, size: tuple[int, int], rng: np.random.Generator) -> LabelledImage:
+    """A random part of a photo, perhaps mirrored, that holds one of its faces, if there is any.
 
     Args:
         photo: is left as it is.
@@ -93,10 +95,10 @@ def random_window(photo: Photo, size: tuple[int, int], rng: np.random.Generator)
     boxes, labels = _cut_off(boxes, photo.labels, (x, y, x + width, y + height))
     if rng.random() < 0.5:
         image, boxes = mirrored(image, boxes)
-    return Photo(image, boxes.astype(np.float32), labels)
+    return LabelledImage(image, boxes.astype(np.float32), labels)
 
 
-def _random_focus(photo: Photo, rng: np.random.Generator) -> np.ndarray:
+def _random_focus(photo: LabelledImage, rng: np.random.Generator) -> np.ndarray:
     """The box (4,) of a face of the photo, or the whole photo."""
     faces = photo.boxes[photo.labels != IGNORED]
     if len(faces):
@@ -105,7 +107,9 @@ def _random_focus(photo: Photo, rng: np.random.Generator) -> np.ndarray:
     return np.array([0, 0, width, height])
 
 
-def _random_scale(photo: Photo, focus: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def _random_scale(
+    photo: LabelledImage, focus: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Scales of x and y, (2,)."""
     whole = min(np.array(size) / photo.image.shape[:2])
     face_alone = min(size) / (focus[2:] - focus[:2]).max() * FULL_ZOOM
@@ -118,13 +122,13 @@ def _random_start(side: float, limit: int, low: float, high: float, rng: np.rand
     """Where along one axis of the photo a window starts that is to hold the face from ``low`` to ``high``."""
     if side >= limit:  # the photo floats in it
         return rng.uniform(limit - side, 0)
-    cut = CUT_SHARE * (high - low)
+    cut = CUT_FRACTION * (high - low)
     earliest, latest = sorted((high - side - cut, low + cut))
     return float(np.clip(rng.uniform(earliest, latest), 0, limit - side))
 
 
 def _cut_off(boxes: np.ndarray, labels: np.ndarray, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Clip boxes (N, 4) to what is shown, and take back what their labels say where too little of a face is."""
+    """Clip boxes (N, 4) to what is shown, and withdraw the labels of those that show too little of a face."""
     left, top, right, bottom = window
     clipped = np.clip(boxes, [left, top, left, top], [right, bottom, right, bottom])
     sides = clipped[:, 2:] - clipped[:, :2]
@@ -144,21 +148,21 @@ def mirrored(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def disturbed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other light and colours, and for some pictures blur, few pixels, JPEG noise: (H, W, 3) BGR uint8 to the same."""
+    """Other light and colours, and for some images blur, few pixels, JPEG noise: (H, W, 3) BGR uint8 to the same."""
     height, width = image.shape[:2]
     contrast = rng.uniform(1 - GAIN, 1 + GAIN)
     gains = contrast * rng.uniform(1 - COLOR_GAIN, 1 + COLOR_GAIN, 3)
     values = np.arange(256)[:, None] * gains + rng.uniform(-GAIN, GAIN) * 128  # (256, 3), a curve a channel
     image = cv2.LUT(image, np.clip(values, 0, 255).astype(np.uint8)[None])
-    if rng.random() < GREY_SHARE:
+    if rng.random() < GREY_FRACTION:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if rng.random() < BLUR_SHARE:
+    if rng.random() < BLUR_FRACTION:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(*BLUR_SIGMA))
-    if rng.random() < SMALL_SHARE:
+    if rng.random() < SMALL_FRACTION:
         scale = rng.uniform(*SMALL_SCALE)
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    if rng.random() < JPEG_SHARE:
+    if rng.random() < JPEG_FRACTION:
         quality = int(rng.integers(*JPEG_QUALITY))
         _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = cast(np.ndarray, cv2.imdecode(encoded, cv2.IMREAD_COLOR))  # None only for what is no image
@@ -166,31 +170,31 @@ def disturbed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def example_batches(
-    store: PhotoStore, shares: np.ndarray, size: int, batch_size: int, seed: int, first: int
+    store: ImageStore, weights: np.ndarray, size: int, batch_size: int, seed: int, first: int
 ) -> tf.data.Dataset:
-    """Batches of random pictures, without end.
+    """Batches of random training images, without end.
 
     Args:
         store: the photos.
-        shares: (P,) how often each photo is drawn, relative to the others.
-        size: width and height of the pictures in pixels.
-        batch_size: pictures in a batch.
-        seed: of the pictures: number i is the same whenever the seed is.
-        first: number of the first picture.
+        weights: (P,) how often each photo is drawn, relative to the others.
+        size: width and height of the images in pixels.
+        batch_size: images in a batch.
+        seed: of the images: number i is the same whenever the seed is.
+        first: number of the first image.
 
     Returns:
         A data set of ((batch_size, size, size, 3) float32 RGB in -1..1, (batch_size, L, 6) float32 targets).
     """
     import tensorflow as tf
 
-    chances = np.cumsum(shares / shares.sum())
+    cumulative = np.cumsum(weights / weights.sum())
 
-    def draw_photo(rng: np.random.Generator) -> Photo:
-        return store[min(int(np.searchsorted(chances, rng.random())), len(store) - 1)]
+    def draw_photo(rng: np.random.Generator) -> LabelledImage:
+        return store[min(int(np.searchsorted(cumulative, rng.random())), len(store) - 1)]
 
     def make(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        picture = make_picture(draw_photo, size, np.random.default_rng((seed, int(number))))
-        return picture.image, make_targets(picture.boxes, picture.labels, (size, size))
+        made = make_image(draw_photo, size, np.random.default_rng((seed, int(number))))
+        return made.image, make_targets(made.boxes, made.labels, (size, size))
 
     def example(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, targets = tf.numpy_function(make, [number], (tf.uint8, tf.float32))
@@ -202,5 +206,5 @@ def example_batches(
         ) / 127.5 - 1.0, targets  # as mask_detection.models.preprocessing does
 
     numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-    pictures = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return pictures.batch(batch_size, drop_remainder=True).map(network_input).prefetch(tf.data.AUTOTUNE)
+    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size, drop_remainder=True).map(network_input).prefetch(tf.data.AUTOTUNE)

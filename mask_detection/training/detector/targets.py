@@ -1,4 +1,4 @@
-"""What each cell of the face detector should answer to a picture whose faces are known.
+"""Target assignment: which face, if any, each cell of the face detector is to predict.
 
 A cell is positive for a face if it is of a level that is responsible for faces of that size, lies within the face, and
 lies near the face's middle ("center sampling" of FCOS's second version, https://arxiv.org/abs/2006.09214, section 3).
@@ -13,23 +13,23 @@ from mask_detection.models.fcos import STRIDES, cell_centres, cell_strides
 from mask_detection.utils.boxes import box_areas
 
 # Instead of the index of a class:
-UNKNOWN_CLASS = -1  # a face that teaches nothing about classes, such as one whose mask is worn wrong
-IGNORED = -2  # may be a face or not: whatever the detector says there is neither right nor wrong
+UNKNOWN_CLASS = -1  # a face that teaches nothing about classes
+IGNORED = -2  # may be a face or not: no prediction there is right or wrong
 
 # Longer sides of faces that each level is responsible for, in pixels. FCOS's ranges end where the next ones begin;
-# these overlap, lest a face at a border be nobody's.
+# these overlap, lest a face at a border belong to none.
 SIZE_RANGES = ((0.0, 56.0), (40.0, 128.0), (96.0, np.inf))
 CENTRE_RADIUS = 1.5  # strides: FCOS's
 
 # Columns of a row of targets; distances are in strides.
-TARGET_FACE = 0  # 1 face, 0 none, -1 no matter
+TARGET_FACE = 0  # 1 face, 0 none, -1 ignored
 TARGET_CLASS = 1
 TARGET_DISTANCES = slice(2, 6)
 N_TARGETS = 6
 
 
 def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
-    """Tell each cell what to answer.
+    """Assign each cell its target.
 
     Args:
         boxes: (N, 4) float xyxy in pixels of the network's input.
@@ -38,14 +38,14 @@ def make_targets(boxes: np.ndarray, labels: np.ndarray, input_size: tuple[int, i
 
     Returns:
         (L, 6) float32, a row a cell in the order of :func:`mask_detection.models.fcos.cell_centres`:
-        1 for a face, 0 for none, -1 for no matter; its class; and how far its left, top, right and bottom sides are
+        1 for a face, 0 for none, -1 for ignored; its class; and how far its left, top, right and bottom sides are
         from the cell's centre, in strides. Class and distances have a meaning only where there is a face.
     """
     centres, strides = cell_centres(*input_size), cell_strides(*input_size)
     targets = np.zeros((len(centres), N_TARGETS), np.float32)
     targets[:, TARGET_CLASS] = UNKNOWN_CLASS
-    no_matter = _within(boxes[labels == IGNORED], centres, strides / 2)  # half a cell around: it sees that much
-    targets[no_matter, TARGET_FACE] = -1
+    ignored = _within(boxes[labels == IGNORED], centres, strides / 2)  # half a cell around: it sees that much
+    targets[ignored, TARGET_FACE] = -1
     boxes, labels = boxes[labels != IGNORED], labels[labels != IGNORED]
     if not len(boxes):
         return targets

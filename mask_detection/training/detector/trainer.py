@@ -1,4 +1,4 @@
-"""Training the face detector: a schedule, Keras's fit, and after each epoch a measurement on other photos."""
+"""Training the face detector: a schedule, Keras's fit, and after each epoch its average precision on other photos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mask_detection.models.face_detector import keep_faces
 from mask_detection.models.fcos import INPUT_MULTIPLE, decode
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
-from mask_detection.training.detector.dataset import Photo, PhotoStore
+from mask_detection.training.detector.dataset import ImageStore, LabelledImage
 from mask_detection.training.detector.loss import detector_loss
 from mask_detection.training.detector.mosaic import example_batches
 from mask_detection.utils.tensorflow import compiled
@@ -23,12 +23,12 @@ from mask_detection.utils.tensorflow import compiled
 if TYPE_CHECKING:
     import keras
 
-WARM_UP_SHARE = 0.05  # of all steps, in which the learning rate rises
+WARM_UP_FRACTION = 0.05  # of all steps, in which the learning rate rises
 LAST_RATE = 0.01  # of the learning rate, at the end of its fall
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 10.0  # of the whole gradient: a rare odd batch must not throw the network off
 AVERAGE_OVER = 500  # steps: the weights that are measured and kept are an average over about so many last ones
-MAX_AVERAGED_SHARE = 0.1  # of all steps, in short runs
+MAX_AVERAGED_FRACTION = 0.1  # of all steps, in short runs
 
 VALIDATION_SIZE = 416  # pixels of the photo's longer side
 MIN_SCORE = 0.1  # as mask_detection.commands.evaluate counts
@@ -41,17 +41,17 @@ class DetectorOptions:
 
     Attributes:
         epochs: in all.
-        steps: batches in an epoch.
-        final_epochs: how many of the epochs, the last ones, see pictures of ``final_size``.
-        size: width and height of the pictures in pixels, a multiple of 32.
+        steps: batches in an epoch; None: as many as show each training photo once.
+        final_epochs: how many of the epochs, the last ones, see images of ``final_size``.
+        size: width and height of the training images in pixels, a multiple of 32.
         final_size: likewise.
-        batch_size: pictures in a batch.
+        batch_size: images in a batch.
         learning_rate: the highest, after the warm-up.
-        seed: of the pictures.
+        seed: of the training images.
     """
 
     epochs: int
-    steps: int
+    steps: int | None
     final_epochs: int
     size: int
     final_size: int
@@ -59,12 +59,16 @@ class DetectorOptions:
     learning_rate: float
     seed: int
 
+    def steps_for(self, n_photos: int) -> int:
+        """Batches in an epoch over so many training photos."""
+        return self.steps or -(-n_photos // self.batch_size)
+
 
 def train_detector(
     model: keras.Model,
-    training: PhotoStore,
-    shares: np.ndarray,
-    validation: PhotoStore,
+    training: ImageStore,
+    weights: np.ndarray,
+    validation: ImageStore,
     class_names: Sequence[str],
     options: DetectorOptions,
     run_folder: Path,
@@ -74,11 +78,11 @@ def train_detector(
     Args:
         model: from :func:`mask_detection.models.fcos.build_detector`.
         training: the photos to learn from.
-        shares: (P,) how often each is drawn, relative to the others.
+        weights: (P,) how often each is drawn, relative to the others.
         validation: the photos to measure on.
-        class_names: of the classes that it learns to tell.
+        class_names: in the order of the model's outputs.
         options: how to train.
-        run_folder: from :func:`open_run_folder`; an interrupted run in it is gone on with.
+        run_folder: from :func:`open_run_folder`; an interrupted run in it is continued.
 
     Returns:
         Loss, learning rate and average precisions after each epoch.
@@ -86,16 +90,15 @@ def train_detector(
     import keras
     from tqdm.keras import TqdmCallback
 
-    model.compile(optimizer=_optimizer(options), loss=detector_loss)
+    steps = options.steps_for(len(training))
+    model.compile(optimizer=_optimizer(options, steps), loss=detector_loss)
     model.optimizer.build(model.trainable_variables)  # so that its state can be restored
-    checkpoint = PhaseCheckpoint(run_folder, "detector", guide="loss")
-    checkpoint.restore_last(model)
-
-    answer = compiled(model)
+    checkpoint = PhaseCheckpoint(run_folder, "detector", monitor="loss")
+    predict = compiled(model)
 
     def finish_epoch(epoch: int, values: dict[str, float]) -> None:
         with averaged_weights(model):
-            figures = measure(answer, validation, class_names)
+            figures = measure(predict, validation, class_names)
         checkpoint.keep(model, {"loss": values["loss"], **figures})
         described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
@@ -105,14 +108,15 @@ def train_detector(
         (options.size, options.epochs - options.final_epochs),
         (options.final_size, options.epochs),
     ):
+        checkpoint.restore_last(model)  # not only of a killed run: `fit` ends with the averaged weights in the model
         if (done := checkpoint.epochs_done) < until:
-            first = done * options.steps * options.batch_size
-            data = example_batches(training, shares, size, options.batch_size, options.seed, first)
+            first = done * steps * options.batch_size
+            data = example_batches(training, weights, size, options.batch_size, options.seed, first)
             model.fit(
                 data,
                 initial_epoch=done,
                 epochs=until,
-                steps_per_epoch=options.steps,
+                steps_per_epoch=steps,
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
@@ -121,12 +125,12 @@ def train_detector(
     return checkpoint.curves
 
 
-def _optimizer(options: DetectorOptions) -> keras.optimizers.Optimizer:
+def _optimizer(options: DetectorOptions, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """AdamW with a warm-up, a cosine's fall (Loshchilov and Hutter 2017), and a running average of the weights."""
     import keras
 
-    steps = options.epochs * options.steps
-    warm_up = round(steps * WARM_UP_SHARE)
+    steps = options.epochs * steps_per_epoch
+    warm_up = round(steps * WARM_UP_FRACTION)
     rate = keras.optimizers.schedules.CosineDecay(
         options.learning_rate * LAST_RATE,
         steps - warm_up,
@@ -134,7 +138,7 @@ def _optimizer(options: DetectorOptions) -> keras.optimizers.Optimizer:
         warmup_target=options.learning_rate,
         warmup_steps=warm_up,
     )
-    averaged = max(1.0, min(AVERAGE_OVER, steps * MAX_AVERAGED_SHARE))
+    averaged = max(1.0, min(AVERAGE_OVER, steps * MAX_AVERAGED_FRACTION))
     return keras.optimizers.AdamW(
         rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM, use_ema=True, ema_momentum=1 - 1 / averaged
     )
@@ -155,16 +159,16 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 def measure(
-    answer: Callable[[np.ndarray], np.ndarray], photos: PhotoStore, class_names: Sequence[str]
+    predict: Callable[[np.ndarray], np.ndarray], photos: ImageStore, class_names: Sequence[str]
 ) -> dict[str, float]:
     """Average precision of faces and the mean over the classes, of all sizes and of the larger ones.
 
     Args:
-        answer: the detector as a function.
+        predict: the detector as a function.
         photos: whose faces are known.
         class_names: in the order of the model's outputs.
     """
-    pairs = [_examine(photos[i], answer, class_names) for i in range(len(photos))]
+    pairs = [_examine(photos[i], predict, class_names) for i in range(len(photos))]
     by_class = [(classes, truth) for _, classes, truth in pairs]
     figures = {}
     for size in SIZES:
@@ -180,18 +184,18 @@ def measure(
 
 
 def _examine(
-    photo: Photo, answer: Callable[[np.ndarray], np.ndarray], class_names: Sequence[str]
+    photo: LabelledImage, predict: Callable[[np.ndarray], np.ndarray], class_names: Sequence[str]
 ) -> tuple[ScoredBoxes, ScoredBoxes, GroundTruth]:
-    """What is found in a photo, scored as faces and as classes, and what is there."""
+    """The detections in a photo, scored as faces and as classes, and the ground truth."""
     batch, scale = detector_input(photo.image, VALIDATION_SIZE, INPUT_MULTIPLE, square=True)
-    boxes, scores, probabilities = decode(answer(batch)[0], batch.shape[1:3], MIN_SCORE)
+    boxes, scores, probabilities = decode(predict(batch)[0], batch.shape[1:3], MIN_SCORE)
     boxes, kept = keep_faces(boxes / scale, scores, photo.image.shape[:2], MIN_SCORE)
     names = np.array([*class_names, "?", ""])  # IGNORED and UNKNOWN_CLASS count from the end
     found = names[probabilities[kept].argmax(axis=1)] if len(kept) else np.empty(0, str)
-    certainty = probabilities[kept].max(axis=1, initial=0.0)
+    class_scores = probabilities[kept].max(axis=1, initial=0.0)
     truth = GroundTruth(photo.boxes, names[photo.labels])
     return (
         ScoredBoxes(boxes, found, scores[kept]),
-        ScoredBoxes(boxes, found, scores[kept] * certainty),
+        ScoredBoxes(boxes, found, scores[kept] * class_scores),
         truth,
     )
