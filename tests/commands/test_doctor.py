@@ -1,4 +1,4 @@
-"""The doctor: what works is told, what doesn't is named with its remedy, and nothing stops the rest of the report."""
+"""The doctor: what works is listed, what doesn't is named with its remedy, and nothing stops the rest of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mask_detection.commands import cli, doctor
+from mask_detection import __version__
+from mask_detection.commands import checks, cli, doctor
 from mask_detection.io import cameras as cameras_module
 from mask_detection.io import writers
 from mask_detection.utils import downloads, sandbox
@@ -61,7 +62,7 @@ def examine(monkeypatch, capsys) -> Callable[..., Report]:
     really_run = sandbox.run_probe
 
     def run(*arguments: object, cameras: Answer = ONE_CAMERA, tensorflow: Answer = NO_GPU, window=True) -> Report:
-        answers = {cameras_module.PROBE: cameras, doctor.TENSORFLOW_PROBE: tensorflow}
+        answers = {cameras_module.PROBE: cameras, checks.TENSORFLOW_PROBE: tensorflow}
         monkeypatch.setattr(
             sandbox, "run_probe", lambda source, *more: answers.get(source) or really_run(source, *more)
         )
@@ -90,13 +91,14 @@ def test_a_machine_where_everything_works(examine, folder):
     assert report.status == cli.EXIT_DONE
     assert report.faults == []
     assert list(report.sections) == ["versions", "face detectors", "model", "cameras", "display", "TensorFlow"]
+    assert report.sections["versions"]["project"].startswith(f"{__version__}, ")
     assert report.sections["versions"]["Python"].endswith(sys.executable)
     assert report.sections["cameras"] == {"camera 0": "640 x 480"}
     assert report.sections["display"] == {"window": "opens"}
     assert report.sections["TensorFlow"]["tensorflow"] == "2.20.0"
 
 
-def test_what_is_really_here_is_told_in_pastable_lines():
+def test_what_is_really_here_is_listed_in_pastable_lines():
     """The one run without any stand-in: TensorFlow, cameras and all."""
     done = run_doctor()
     assert done.returncode in (cli.EXIT_DONE, cli.EXIT_SOME_FAILED)
@@ -164,7 +166,7 @@ def test_the_issue_template_asks_for_it():
 def test_releases_out_of_range_and_missing_libraries_are_named(examine, folder, tmp_path, monkeypatch):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# ours\nnumpy>=99\nno-such-library\nscipy>=1.0,<99  # fine\ntensorflow>=2.18,<2.22\n")
-    monkeypatch.setattr(doctor, "REQUIREMENTS", requirements)
+    monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
     report = examine("--face", folder, tensorflow=Answer(["2.10.1", "2.10.0"]))
     old_numpy, missing, old_tensorflow = report.faults
     assert "is not the release that is needed, numpy>=99; run `pip install -r" in old_numpy
@@ -175,9 +177,9 @@ def test_releases_out_of_range_and_missing_libraries_are_named(examine, folder, 
 # --- face detectors ---
 
 
-def test_without_files_the_detector_that_needs_none_is_told_of(examine, folder):
+def test_without_files_the_detector_that_needs_none_is_taken(examine, folder):
     rows = examine("--face", folder).sections["face detectors"]
-    assert rows["auto"] == "takes builtin"
+    assert rows["auto"].startswith("takes builtin; ")
     assert "python -m mask_detection download yunet" in rows["yunet"]
 
 
@@ -186,7 +188,7 @@ def test_nothing_is_fetched(examine, monkeypatch):
     assert "folder" in examine().sections["face detectors"]
 
 
-def test_files_are_told_by_their_hashes(examine, folder, monkeypatch):
+def test_files_are_known_by_their_hashes(examine, folder, monkeypatch):
     known = b"weights that the table knows"
     (folder / "known.onnx").write_bytes(known)
     (folder / "other.onnx").write_bytes(b"weights that it does not know")
@@ -227,14 +229,15 @@ def test_real_detectors_load(examine, shared):
     assert rows["deploy.prototxt"].startswith("known, 28,092 bytes, sha256 f62621cac923d6f3")
     assert rows["caffe"].startswith("loads: Caffe SSD")
     assert rows["yunet"].startswith("loads: YuNet")
-    assert rows["auto"] == "takes caffe"
+    assert rows["auto"].startswith("takes caffe; ")
+    assert "yunet and builtin find" in rows["auto"]
     assert report.faults == []
 
 
 # --- the model ---
 
 
-def test_a_model_of_ours_tells_all(examine, folder, tiny_model):
+def test_a_model_of_ours_is_described(examine, folder, tiny_model):
     rows = examine("--face", folder, "--model", tiny_model).sections["model"]
     assert rows["file"] == str(tiny_model)
     assert sha256(tiny_model.read_bytes()).hexdigest()[:16] in rows["content"]
@@ -244,7 +247,7 @@ def test_a_model_of_ours_tells_all(examine, folder, tiny_model):
     assert rows["written by"].startswith("Keras 3.")
 
 
-def test_a_classic_model_tells_less(examine, folder):
+def test_a_classic_model_is_described_in_less_detail(examine, folder):
     report = examine("--face", folder, "--model", CLASSIC_MODEL)
     rows = report.sections["model"]
     assert rows["class names"] == rows["preprocessing"] == "not in the file"
@@ -296,7 +299,7 @@ def test_damaged_attributes_are_named(examine, folder, tiny_model, tmp_path, att
     ("answer", "rows", "faults"),
     [
         (Answer(["0 640 480", "2 1280 720"]), {"camera 0": "640 x 480", "camera 2": "1280 x 720"}, []),
-        (Answer(["1"]), {"camera 1": "opens, gives no picture"}, ["camera 1: gives no picture; close the programs"]),
+        (Answer(["1"]), {"camera 1": "opens, gives no frame"}, ["camera 1: gives no frame; close the programs"]),
         (Answer([]), {"cameras": "none"}, ["cameras: none of 0 to 3 opens; plug one in"]),
         (
             Answer(["0 640 480"], "no answer within 30 s"),
