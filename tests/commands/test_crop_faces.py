@@ -18,12 +18,12 @@ from tests.helpers.data_sets import (
     hashes,
     left_out,
     made,
-    one_error_line,
     rows,
     save,
     size_of,
     write,
 )
+from tests.helpers.outcomes import the_only_line
 from tests.helpers.paths import SHARED
 
 STREET = SHARED / "street"
@@ -179,7 +179,7 @@ def test_a_fold_can_be_left_out_with_all_its_copies(street, destination):
 def test_photos_that_pair_with_nothing_are_an_error(tmp_path, destination, capsys):
     save(tmp_path / "raw" / "1.jpg")
     assert run(tmp_path / "raw", destination) == 2
-    assert "--annotations" in one_error_line(capsys)
+    assert "--annotations" in the_only_line(capsys)
 
 
 @pytest.mark.skipif(not STREET.is_dir(), reason="no street photos in ../shared")

@@ -12,7 +12,7 @@ import pytest
 
 from mask_detection.commands import cli, download
 from mask_detection.utils import downloads
-from tests.helpers.outcomes import disk_with_room_for
+from tests.helpers.outcomes import disk_with_room_for, the_error
 from tests.helpers.web_server import DATA, Server, serving
 
 
@@ -31,13 +31,6 @@ def pin(monkeypatch: pytest.MonkeyPatch, address: str, data: bytes = DATA) -> No
 
 def fetch(folder: Path, *options: str) -> int:
     return download.main(["caffe", "--to", str(folder), *options])
-
-
-def the_error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one error line; every other line on standard error says what is being done."""
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
 
 
 def names_in(folder: Path) -> list[str]:

@@ -20,11 +20,11 @@ from tests.helpers.data_sets import (
     hashes,
     left_out,
     made,
-    one_error_line,
     save,
     size_of,
     write,
 )
+from tests.helpers.outcomes import the_only_line
 from tests.helpers.paths import ROOT
 
 
@@ -264,7 +264,7 @@ def test_what_the_source_no_longer_has_is_pointed_out_and_kept(source, destinati
 
     assert run(source, destination) == 0
     assert (destination / "with_mask" / "1.jpg").exists()
-    assert f"{destination / 'with_mask' / '1.jpg'}: not of this run, 1 such files" in one_error_line(capsys)
+    assert f"{destination / 'with_mask' / '1.jpg'}: not of this run, 1 such files" in the_only_line(capsys)
 
 
 def test_an_interrupted_run_leaves_whole_files_and_a_list(source, destination, monkeypatch, capsys):
@@ -278,7 +278,7 @@ def test_an_interrupted_run_leaves_whole_files_and_a_list(source, destination, m
     assert run(source, destination) == 130
     assert list(left_out(destination)) == ["with_mask/0.jpg"]
     assert all(size_of(destination / name) == (40, 30) for name in made(destination))
-    assert one_error_line(capsys) == "interrupted"
+    assert the_only_line(capsys) == "interrupted"
     monkeypatch.undo()
     assert run(source, destination) == 1
 
@@ -290,7 +290,7 @@ def test_a_full_disk_is_one_line(source, destination, monkeypatch, capsys):
     monkeypatch.setattr(Path, "write_bytes", full)
 
     assert run(source, destination) == 2
-    assert "cannot be written (No space left on device)" in one_error_line(capsys)
+    assert "cannot be written (No space left on device)" in the_only_line(capsys)
     assert made(destination) == []
 
 
@@ -299,7 +299,7 @@ def test_overlapping_folders_are_refused(source, capsys, place):
     before = hashes(source)
 
     assert run(source, source / place) == 2
-    assert "overlaps" in one_error_line(capsys)
+    assert "overlaps" in the_only_line(capsys)
     assert hashes(source) == before
     assert not (source / "clean").exists()
 
@@ -308,20 +308,20 @@ def test_a_folder_with_other_files_is_refused(source, destination, capsys):
     write(destination / "thesis.txt", "years of work")
 
     assert run(source, destination) == 2
-    assert "is not empty and not of an earlier run" in one_error_line(capsys)
+    assert "is not empty and not of an earlier run" in the_only_line(capsys)
     assert made(destination) == ["thesis.txt"]
 
 
 def test_a_file_as_destination_is_refused(source, tmp_path, capsys):
     assert run(source, write(tmp_path / "file", "x")) == 2
-    assert "cannot be made a folder" in one_error_line(capsys)
+    assert "cannot be made a folder" in the_only_line(capsys)
 
 
 def test_an_unwritable_destination_is_refused(source, destination, monkeypatch, capsys):
     monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere, so no chmod
 
     assert run(source, destination) == 2
-    assert "denies writing" in one_error_line(capsys)
+    assert "denies writing" in the_only_line(capsys)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no such folder"), ("", "holds no images")])
@@ -330,7 +330,7 @@ def test_a_source_without_images_is_refused(tmp_path, destination, capsys, conte
         write(tmp_path / "raw" / "notes.txt", content)
 
     assert run(tmp_path / "raw", destination) == 2
-    assert message in one_error_line(capsys)
+    assert message in the_only_line(capsys)
 
 
 def test_status_2_when_nothing_could_be_read(tmp_path, destination):

@@ -14,6 +14,7 @@ import pytest
 
 from mask_detection.commands import cli, download
 from mask_detection.data import classic
+from tests.helpers.outcomes import the_error
 from tests.helpers.web_server import Server, serving
 
 IMAGES = {"with_mask/0.jpg": b"masked", "without_mask/0.jpg": b"bare", "without_mask/1.jpg": b"bare too"}
@@ -43,13 +44,6 @@ def zipped(images: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
         for name, data in images.items():
             archive.writestr(f"observations-cdcf450/experiements/data/{name}", data)
     return buffer.getvalue()
-
-
-def the_error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one error line; every other line on standard error says what is being done."""
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
 
 
 def names_in(folder: Path) -> list[str]:

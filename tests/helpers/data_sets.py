@@ -52,9 +52,3 @@ def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         assert image.format == "JPEG"
         return image.size
-
-
-def one_error_line(capsys) -> str:
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    return lines[0]

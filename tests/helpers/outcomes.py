@@ -23,6 +23,18 @@ class Outcome(NamedTuple):
         return cls(status, [line for line in lines if not any(news in line for news in GOOD_NEWS)])
 
 
+def the_only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What is on standard error, which is one line."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def the_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one error line on standard error, where other lines may say what is being done."""
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return error
+
+
 @contextmanager
 def disk_with_room_for(n_bytes: int) -> Iterator[None]:
     """Let no file grow beyond so many bytes, which is what a full disk looks like; SIGXFSZ is ignored by Python."""
