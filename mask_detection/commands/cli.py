@@ -28,12 +28,12 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Wrap a script's ``main(argv)``: errors become one line on standard error and the documented exit status."""
 
     @functools.wraps(main)
+    @_logging_to_standard_error()
     def guarded(argv: Sequence[str] | None = None) -> int:
         _quieten_libraries()
         if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a notebook's standard output has no such thing
             # File names may hold what the terminal cannot show; and the log of a long run should show where it is.
             reconfigure(errors="backslashreplace", line_buffering=True)
-        _log_to_standard_error()
         try:
             with _interrupted_by_sigterm(), silent_native_libraries():
                 return main(argv)
@@ -121,10 +121,20 @@ class _StandardErrorHandler(logging.Handler):
         tqdm.write(one_line, file=sys.stderr)
 
 
-def _log_to_standard_error() -> None:
+@contextmanager
+def _logging_to_standard_error() -> Iterator[None]:
+    """Log while a command runs; a program or notebook that calls it has its own way before and after."""
+    if any(isinstance(handler, _StandardErrorHandler) for handler in logger.handlers):  # one command runs another
+        yield
+        return
+    handler, level = _StandardErrorHandler(), logger.level
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    if not any(isinstance(handler, _StandardErrorHandler) for handler in logger.handlers):
-        logger.addHandler(_StandardErrorHandler())
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def import_remedy(error: ImportError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -238,3 +239,16 @@ def test_a_mistake_of_ours_keeps_its_traceback():
 @pytest.mark.parametrize(("failed", "total", "status"), [(0, 3, 0), (1, 3, 1), (2, 3, 1), (3, 3, 2), (0, 0, 0)])
 def test_exit_statuses(failed, total, status):
     assert cli.exit_status(failed, total) == status
+
+
+def test_what_a_program_logs_is_its_own_matter_after_a_command():
+    logger = logging.getLogger("mask_detection")
+    before = logger.level, [*logger.handlers]
+
+    @cli.command
+    def main(_: object) -> int:
+        assert logger.isEnabledFor(logging.INFO)
+        return cli.EXIT_DONE
+
+    assert main([]) == cli.EXIT_DONE
+    assert (logger.level, logger.handlers) == before
