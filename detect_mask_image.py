@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_sinks(args: argparse.Namespace, shows: bool, stack: ExitStack) -> list[PhotoSink]:
     """Open what the arguments ask for; the stack closes it."""
     from mask_detection.inference.sinks import PhotoLines, PhotoLog, PhotoWindow
-    from mask_detection.io.writers import Window, open_json_lines
+    from mask_detection.io.window import Window
+    from mask_detection.io.writers import open_json_lines
 
     sinks: list[PhotoSink] = []
     if args.json:

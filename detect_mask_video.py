@@ -107,7 +107,8 @@ def open_sinks(
     from mask_detection.inference.alarm import choose_alert_classes, open_alarm
     from mask_detection.inference.overlay import Overlay
     from mask_detection.inference.sinks import AnnotatedFrames, Log
-    from mask_detection.io.writers import Window, open_log, open_video
+    from mask_detection.io.window import Window
+    from mask_detection.io.writers import open_log, open_video
 
     sinks: list[Sink] = []
     if args.alert_command is not None:

@@ -52,8 +52,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep results of tests out of the user's own cache folder."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("data.duplicates", "models.trial", "models.convert"):
-            patch.setattr(f"mask_detection.{module}.user_cache_path", lambda *_, **__: folder)
+        patch.setattr("mask_detection.utils.cache.user_cache_path", lambda *_, **__: folder)
         yield folder
 
 

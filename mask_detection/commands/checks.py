@@ -24,11 +24,12 @@ from mask_detection.commands import cli, options
 from mask_detection.utils import defaults, sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_whole
+from mask_detection.utils.tensorflow import print_tensorflow
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from mask_detection.io.cameras import Camera
+    from mask_detection.io.capture import Camera
     from mask_detection.models.face_detector import FaceDetector
 
 REQUIREMENTS = defaults.PROJECT_FOLDER / "requirements.txt"
@@ -52,15 +53,6 @@ WEIGHTS_SUFFIXES = (".caffemodel", ".onnx", ".prototxt")
 HASH_DIGITS = 16  # enough to tell files apart
 
 TENSORFLOW_TIMEOUT_S = 180.0  # a cold start from a slow disk
-TENSORFLOW_PROBE = """
-from mask_detection.utils.tensorflow import start_tensorflow
-start_tensorflow()
-import keras, tensorflow as tf
-print(tf.__version__)
-print(keras.__version__)
-for gpu in tf.config.list_physical_devices("GPU"):
-    print(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-"""
 
 
 class Finding(NamedTuple):
@@ -242,7 +234,7 @@ def cameras() -> Iterator[Finding]:
     if "cv2" not in sys.modules:
         yield Finding("cameras", "not tried without OpenCV")
         return
-    from mask_detection.io.cameras import find_cameras
+    from mask_detection.io.capture import find_cameras
 
     found, fault = find_cameras()
     yield from map(_camera, found)
@@ -266,7 +258,7 @@ def display() -> Iterator[Finding]:
     if "cv2" not in sys.modules:
         yield Finding("window", "not tried without OpenCV")
         return
-    from mask_detection.io.writers import can_show_window
+    from mask_detection.io.window import can_show_window
 
     if can_show_window():
         yield Finding("window", "opens")
@@ -277,7 +269,7 @@ def display() -> Iterator[Finding]:
 
 def tensorflow() -> Iterator[Finding]:
     """TensorFlow and Keras, and the GPUs that they see. Takes seconds."""
-    lines, fault = sandbox.run_probe(TENSORFLOW_PROBE, TENSORFLOW_TIMEOUT_S)
+    lines, fault = sandbox.run(print_tensorflow, timeout_s=TENSORFLOW_TIMEOUT_S)
     if fault:
         remedy = "its releases need a processor with AVX" if fault.endswith("SIGILL") else REINSTALL
         yield Finding("tensorflow", "cannot be loaded", f"tensorflow: cannot be loaded ({fault}); {remedy}")

@@ -88,7 +88,7 @@ def decide_display(no_display: bool, has_output: bool, output_options: str) -> b
     Raises:
         MaskDetectionError: there is neither a window nor anything to write.
     """
-    from mask_detection.io.writers import can_show_window
+    from mask_detection.io.window import can_show_window
 
     shows = not no_display and can_show_window()
     if not shows and not has_output:

@@ -23,7 +23,6 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from platformdirs import user_cache_path
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn import config_context
@@ -33,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mask_detection.io.images import read_image
+from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import written_whole
 
@@ -79,7 +79,7 @@ class _Features:
         return _Features(cv2.flip(self.thumbnail, 1), points, _mirrored_descriptors(self.descriptors))
 
 
-def find_groups(paths: Sequence[Path], cache_folder: Path | None = None) -> np.ndarray:
+def find_groups(paths: Sequence[Path], folder: Path | None = None) -> np.ndarray:
     """Give every image the number of its group: copies and near copies of each other share one.
 
     The result is kept in the cache folder under a name made from the contents of all files, so that another run on
@@ -87,14 +87,14 @@ def find_groups(paths: Sequence[Path], cache_folder: Path | None = None) -> np.n
 
     Args:
         paths: N image files. One that cannot be read is in a group of its own.
-        cache_folder: where results are kept; by default the user's cache folder. A folder that cannot be written
+        folder: where results are kept; by default the user's cache folder. A folder that cannot be written
             to and a damaged file in it do no harm.
 
     Returns:
         Group numbers (N,) int, 0 to the number of groups less one.
     """
     contents, first, inverse = np.unique(content_hashes(paths), return_index=True, return_inverse=True)
-    kept = _kept_result(contents, cache_folder or user_cache_path("face-mask-detection", appauthor=False))
+    kept = _kept_result(contents, folder or cache_folder())
     groups = _load(kept, len(contents))
     if groups is None:
         groups = _group([paths[index] for index in first])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mask_detection.inference.overlay import Overlay
     from mask_detection.inference.pipeline import PhotoResult
     from mask_detection.io.sources import Frame
-    from mask_detection.io.writers import FrameImages, VideoFile, Window
+    from mask_detection.io.window import Window
+    from mask_detection.io.writers import FrameImages, VideoFile
 
 
 class Stopped(Exception):  # noqa: N818 (no error, like StopIteration)

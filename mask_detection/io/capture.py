@@ -1,4 +1,4 @@
-"""OpenCV's cameras and streams, opened with time-outs and opened again when they drop."""
+"""OpenCV's cameras and streams: found, opened with time-outs, and opened again when they drop."""
 
 from __future__ import annotations
 
@@ -9,19 +9,65 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 
 logger = logging.getLogger(__name__)
 
+N_CAMERAS = 4  # that are looked for, from index 0
+SEARCH_TIMEOUT_S = 30.0
 OPEN_TIMEOUT_S = 10.0  # FFmpeg looks at a slow stream for up to 5 s before it knows the format
 READ_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 WARM_UP_S = 1.0  # cameras that give empty pictures at first are read again until the pauses are so long
+
+
+class Camera(NamedTuple):
+    """A camera that opens.
+
+    Attributes:
+        source: what ``--source`` calls it.
+        size: of its frames, such as ``640 x 480``; empty where it gives none.
+    """
+
+    source: str
+    size: str
+
+    def __str__(self) -> str:
+        return f"{self.source} ({self.size})"
+
+
+class CameraSearch(NamedTuple):
+    """What a search for cameras found.
+
+    Attributes:
+        cameras: those that open.
+        fault: how the search failed before its end, in a few words; empty where it didn't.
+    """
+
+    cameras: list[Camera]
+    fault: str = ""
+
+
+def find_cameras(timeout_s: float = SEARCH_TIMEOUT_S) -> CameraSearch:
+    """Open the cameras 0 to 3 for a moment, silently; what doesn't answer in ``timeout_s`` seconds counts as none."""
+    lines, fault = sandbox.run(print_cameras, timeout_s=timeout_s)
+    return CameraSearch([Camera(source, " x ".join(size)) for source, *size in map(str.split, lines)], fault)
+
+
+def print_cameras() -> None:
+    """Print index, width and height of each camera that opens, or the index alone where it gives no frame."""
+    for index in range(N_CAMERAS):
+        capture = cv2.VideoCapture(index)
+        if capture.isOpened():
+            frame = read_frame(capture)
+            print(index, *(() if frame is None else frame.shape[1::-1]), flush=True)
 
 
 def open_camera(source: str) -> cv2.VideoCapture:

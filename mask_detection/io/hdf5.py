@@ -21,7 +21,6 @@ READING_S = 60.0  # until a file that is not read counts as damaged
 READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
 MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
 DISK_FULL = (errno.ENOSPC, errno.EFBIG)
-COPYING = "import sys; from mask_detection.io.hdf5 import copy_content; copy_content(*sys.argv[1:])"
 
 
 def copy_model(source: Path, target: Path) -> dict[str, Any]:
@@ -37,13 +36,14 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
     Raises:
         MaskDetectionError: the source is no HDF5 file, or damaged, or the disk is full.
     """
-    answer = sandbox.run_probe(COPYING, READING_S, str(source.resolve()), str(target))
+    files = str(source.resolve()), str(target)
+    result = sandbox.run(copy_content, *files, timeout_s=READING_S, cpu_s=READING_CPU_S)
     for number in DISK_FULL:
-        if f"[Errno {number}]" in answer.fault:
+        if f"[Errno {number}]" in result.fault:
             raise cannot_write(target, OSError(number, os.strerror(number)))
-    if answer.fault:
+    if result.fault:
         raise MaskDetectionError(
-            f"{source}: is not a whole Keras model; get the file again or train a new one ({answer.fault[:200]})"
+            f"{source}: is not a whole Keras model; get the file again or train a new one ({result.fault[:200]})"
         )
     with h5py.File(target) as file:
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
@@ -56,12 +56,11 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def copy_content(source: str, target: str) -> None:
-    """Copy a model in this very process, or end it if that takes too long.
+    """Copy a model in this very process; see :func:`copy_model`.
 
     Raises:
         Exception: whatever damage leads h5py to.
     """
-    sandbox.limit_processor_time(READING_CPU_S)
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         _copy_attributes(old, new)
         if "model_weights" in old:

@@ -16,8 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mask_detection.io.cameras import find_cameras
-from mask_detection.io.capture import WARM_UP_S, LiveCapture, open_camera, open_stream, read_frame
+from mask_detection.io.capture import WARM_UP_S, LiveCapture, find_cameras, open_camera, open_stream, read_frame
 from mask_detection.io.images import is_image_file, read_image
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError

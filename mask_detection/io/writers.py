@@ -1,10 +1,9 @@
-"""Where results go: a window, a video file or folder of frames, a log."""
+"""Where results go: a video file or a folder of frames, a log."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,68 +11,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import cv2
-import imutils
 import numpy as np
 from PIL import Image, ImageOps
 
 from mask_detection.io.images import write_image
-from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import cannot_write, check_can_write, make_folder, written_until_end
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
-
-ESCAPE_KEY = 27
-MAX_WINDOW_HEIGHT = 900  # pixels; larger pictures are scaled down to fit on screens
-WINDOW_PROBE_TIMEOUT = 20  # seconds
-WINDOW_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
-
-
-def can_show_window() -> bool:
-    """Find out in a child process whether a window opens: OpenCV aborts the process where none does."""
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
-    return not sandbox.run_probe(WINDOW_PROBE, WINDOW_PROBE_TIMEOUT).fault
-
-
-class Window:
-    """A window that shows pictures until a key says stop; a context manager that closes it."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        cv2.destroyAllWindows()
-
-    def show(self, frame: np.ndarray, wait_ms: int = 1) -> bool:
-        """Show a picture (H, W, 3) BGR uint8 and wait for a key.
-
-        Args:
-            frame: the picture.
-            wait_ms: how long to wait, 0 for ever.
-
-        Returns:
-            False when the user pressed q or ESC, or closed the window.
-        """
-        if frame.shape[0] > MAX_WINDOW_HEIGHT:
-            frame = imutils.resize(frame, height=MAX_WINDOW_HEIGHT)
-        cv2.imshow(self.title, frame)
-        key = self._wait_for_key(wait_ms)
-        closed = cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
-        return not (closed or key in (ord("q"), ESCAPE_KEY))
-
-    def _wait_for_key(self, wait_ms: int) -> int:
-        if wait_ms:
-            return cv2.waitKey(wait_ms) & 0xFF
-        # waitKey(0) would wait on after the user closed the window.
-        while cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1:
-            key = cv2.waitKey(50)
-            if key >= 0:
-                return key & 0xFF
-        return ESCAPE_KEY
 
 
 class VideoFile:

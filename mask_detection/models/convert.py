@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from mask_detection.models.base import ModelInfo, Network
 from mask_detection.models.tflite import Metadata, open_tflite, pack, read_metadata
+from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.defaults import PROJECT_FOLDER
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import make_folder, read_whole, written_whole
@@ -183,8 +183,7 @@ def _sha256(path: Path) -> str:
 
 
 def _cached_path(model_path: Path, source_sha256: str) -> Path:
-    folder = user_cache_path("face-mask-detection", appauthor=False)
-    return folder / f"{model_path.stem}-{source_sha256[:16]}.tflite"
+    return cache_folder() / f"{model_path.stem}-{source_sha256[:16]}.tflite"
 
 
 def _load_source(model_path: Path) -> tuple[keras.Model, ModelInfo]:

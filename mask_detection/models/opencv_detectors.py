@@ -1,19 +1,26 @@
-"""Face detectors that OpenCV runs: the Caffe SSD, YuNet and the Haar cascade; and finding their files."""
+"""Face detectors that OpenCV runs: the Caffe SSD, YuNet and the Haar cascade; finding and trying out their files.
+
+OpenCV crashes at some networks that are damaged, so unknown files are loaded in a child process first.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mask_detection.models import trial
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.models.preprocessing import scaled
+from mask_detection.utils import downloads, sandbox
+from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole
+from mask_detection.utils.files import read_whole, written_whole
 
 CAFFE_DETECT_SIZE = 400  # pixels of the image's longer side; the network was trained on 300 x 300
 CAFFE_MIN_SIDE = 64  # pixels, below which its layers shrink to nothing
@@ -26,6 +33,10 @@ YUNET_MIN_CONFIDENCE = 0.05  # the network's own threshold, below any that is of
 YUNET_NMS_IOU = 0.9  # its own suppression does next to nothing: `keep_faces` does it for all passes at once
 YUNET_TOP_K = 5000
 YUNET_TRIAL_SIZE = 64  # pixels
+
+TRY_OUT_S = 60.0
+TRY_OUT_CPU_S = 10  # on processors; what is whole takes one or two, start included
+MAX_REMEMBERED = 100
 
 HAAR_MAX_SIDE = 2000  # pixels of the image's longer side; above, an image would take minutes
 
@@ -48,7 +59,7 @@ class CaffeFaceDetector(FaceDetector):
         self.name = f"Caffe SSD (res10, {detect_size} px)"
         self._detect_size = detect_size
         prototxt, caffemodel = find_caffe_files(folder)
-        trial.survive(open_caffe.__name__, prototxt, caffemodel)
+        check_survives(open_caffe, prototxt, caffemodel)
         try:
             self._net = open_caffe(prototxt, caffemodel)
         except (cv2.error, IndexError, ValueError):
@@ -103,7 +114,7 @@ class YuNetFaceDetector(FaceDetector):
         # pass has its own copy: setting one up for another input size takes as long as running it.
         long_sides = detect_size, detect_size // YUNET_COARSE_DIVISOR
         path = find_yunet_file(folder)
-        trial.survive(open_yunet.__name__, path)
+        check_survives(open_yunet, path)
         try:
             self._passes = [(long_side, open_yunet(path)) for long_side in long_sides]
         except cv2.error:
@@ -211,3 +222,43 @@ def find_yunet_file(folder: Path) -> Path:
     if not (files := list(folder.glob(YUNET_FILES))):
         raise MaskDetectionError(f"{folder}: holds no {YUNET_FILES}; run `python -m mask_detection download yunet`")
     return max(files, key=year_and_month)
+
+
+def check_survives(loader: Callable[..., object], *files: Path) -> None:
+    """Load files that nobody has checked where it does no harm; what went well is remembered in the cache folder.
+
+    Args:
+        loader: a function of this module.
+        files: its arguments.
+
+    Raises:
+        MaskDetectionError: it crashes or doesn't end.
+    """
+    if all(map(downloads.is_known, files)):
+        return
+    digest = hashlib.sha256(b"".join(hashlib.sha256(read_whole(file, "a network")).digest() for file in files))
+    record = cache_folder() / "networks_tried.txt"
+    tried = _read_record(record)
+    if digest.hexdigest() in tried:
+        return
+    arguments = [loader.__name__, *(str(file.resolve()) for file in files)]
+    if fault := sandbox.run(try_loading, *arguments, timeout_s=TRY_OUT_S, cpu_s=TRY_OUT_CPU_S).fault:
+        names = " or ".join(map(str, files))
+        raise MaskDetectionError(f"{names}: is damaged so that OpenCV crashes ({fault}); delete it and get it again")
+    with suppress(OSError, MaskDetectionError):  # nothing is lost but time
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(record) as part:
+            part.write_text("\n".join([*tried[1 - MAX_REMEMBERED :], digest.hexdigest()]), encoding="ascii")
+
+
+def try_loading(loader: str, *files: str) -> None:
+    """Load files in this very process; an error that is no crash comes again where they are loaded for use."""
+    with suppress(Exception):
+        globals()[loader](*map(Path, files))
+
+
+def _read_record(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # ValueError: damaged
+        return []

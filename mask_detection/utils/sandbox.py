@@ -1,18 +1,25 @@
-"""Trying in a child process what may hang, be noisy or take the whole process down."""
+"""Run a function in a child process, where it may hang, crash or be noisy without harm to this one.
+
+python -m mask_detection.utils.sandbox CPU_SECONDS MODULE:FUNCTION ARGUMENT…      # what the child process runs
+"""
 
 from __future__ import annotations
 
+import importlib
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mask_detection.utils.defaults import PROJECT_FOLDER
 
+NO_LIMIT = 0
 
-class Answer(NamedTuple):
-    """What a child process said.
+
+class SandboxResult(NamedTuple):
+    """How a function in a child process ended.
 
     Attributes:
         lines: of its standard output.
@@ -23,40 +30,31 @@ class Answer(NamedTuple):
     fault: str = ""
 
 
-def run_probe(source: str, timeout_s: float, *arguments: str) -> Answer:
-    """Run Python code in a child process.
+def run(function: Callable[..., None], *arguments: str, timeout_s: float, cpu_s: int = NO_LIMIT) -> SandboxResult:
+    """Run a function of a module in a child process.
 
     Args:
-        source: what it runs, in the project's folder, to import from.
-        timeout_s: after so many seconds it is stopped; what it has said until then counts.
-        arguments: its ``sys.argv[1:]``.
+        function: takes strings; its results are what it prints and the files that it writes.
+        arguments: of the function.
+        timeout_s: after so many seconds it is stopped; what it has printed until then counts.
+        cpu_s: likewise, on processors, where the system can do that: Windows cannot. Unlike the clock, this doesn't
+            mistake a busy machine for a function that never ends.
     """
+    name = f"{function.__module__}:{function.__qualname__}"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", source, *arguments],
-            cwd=PROJECT_FOLDER,
+            [sys.executable, "-m", __name__, str(cpu_s), name, *arguments],
+            cwd=PROJECT_FOLDER,  # from where the package can be imported
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        return Answer(_lines(error.stdout), f"no answer within {timeout_s:g} s")
+        return SandboxResult(_lines(error.stdout), f"no answer within {timeout_s:g} s")
     except OSError as error:
-        return Answer([], f"no process for it ({error.strerror})")
-    return Answer(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
-
-
-def limit_processor_time(seconds: int) -> None:
-    """End this very process after so long on processors, where the system can do that: Windows cannot.
-
-    Unlike the clock, this doesn't mistake a busy machine for a program that never ends.
-    """
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        return SandboxResult([], f"no process for it ({error.strerror})")
+    return SandboxResult(_lines(done.stdout), _fault_of_process(done) if done.returncode else "")
 
 
 def _lines(output: bytes | None) -> list[str]:
@@ -70,3 +68,24 @@ def _fault_of_process(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = _lines(done.stderr)
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]  # TensorFlow adds advice
     return (errors or lines or [f"exit status {done.returncode}"])[-1]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run a function in this very process, which ends when its time on processors is over."""
+    cpu_s, name, *arguments = argv
+    if int(cpu_s) != NO_LIMIT:
+        _limit_cpu_time(int(cpu_s))
+    module, _, function = name.partition(":")
+    getattr(importlib.import_module(module), function)(*arguments)
+
+
+def _limit_cpu_time(seconds: int) -> None:
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -29,6 +29,17 @@ def start_tensorflow() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
+def print_tensorflow() -> None:
+    """Print the versions of TensorFlow and Keras, and the name of each GPU that they see, a line each."""
+    start_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    print(tf.__version__, keras.__version__, sep="\n")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        print(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+
+
 def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """The model as a compiled function of batches of any length, for a fraction of ``model.predict``'s overhead."""
     import tensorflow as tf

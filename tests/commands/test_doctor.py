@@ -17,15 +17,16 @@ import pytest
 
 from mask_detection import __version__
 from mask_detection.commands import checks, cli, doctor
-from mask_detection.io import cameras as cameras_module
-from mask_detection.io import writers
+from mask_detection.io import window as window_module
+from mask_detection.io.capture import print_cameras
 from mask_detection.utils import downloads, sandbox
-from mask_detection.utils.sandbox import Answer
+from mask_detection.utils.sandbox import SandboxResult
+from mask_detection.utils.tensorflow import print_tensorflow
 from tests.helpers.paths import ROOT
 
 CLASSIC_MODEL = ROOT / "tests" / "fixtures" / "classic_tf212.model"
-ONE_CAMERA = Answer(["0 640 480"])
-NO_GPU = Answer(["2.20.0", "3.11.0"])
+ONE_CAMERA = SandboxResult(["0 640 480"])
+NO_GPU = SandboxResult(["2.20.0", "3.11.0"])
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"
 
 
@@ -59,14 +60,16 @@ def blocks(text: str) -> list[list[str]]:
 @pytest.fixture
 def examine(monkeypatch, capsys) -> Callable[..., Report]:
     """A function that runs the doctor in this process; cameras, display and TensorFlow are as the test says."""
-    really_run = sandbox.run_probe
+    really_run = sandbox.run
 
-    def run(*arguments: object, cameras: Answer = ONE_CAMERA, tensorflow: Answer = NO_GPU, window=True) -> Report:
-        answers = {cameras_module.PROBE: cameras, checks.TENSORFLOW_PROBE: tensorflow}
-        monkeypatch.setattr(
-            sandbox, "run_probe", lambda source, *more: answers.get(source) or really_run(source, *more)
-        )
-        monkeypatch.setattr(writers, "can_show_window", lambda: window)
+    def run(*arguments: object, cameras=ONE_CAMERA, tensorflow=NO_GPU, window=True) -> Report:
+        results = {print_cameras: cameras, print_tensorflow: tensorflow}
+
+        def pretend(function: Callable[..., None], *more: str, **limits: float) -> SandboxResult:
+            return results.get(function) or really_run(function, *more, **limits)
+
+        monkeypatch.setattr(sandbox, "run", pretend)
+        monkeypatch.setattr(window_module, "can_show_window", lambda: window)
         status = doctor.main([str(argument) for argument in arguments])
         printed = capsys.readouterr()
         assert printed.err == ""
@@ -167,7 +170,7 @@ def test_releases_out_of_range_and_missing_libraries_are_named(examine, folder, 
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# ours\nnumpy>=99\nno-such-library\nscipy>=1.0,<99  # fine\ntensorflow>=2.18,<2.22\n")
     monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
-    report = examine("--face", folder, tensorflow=Answer(["2.10.1", "2.10.0"]))
+    report = examine("--face", folder, tensorflow=SandboxResult(["2.10.1", "2.10.0"]))
     old_numpy, missing, old_tensorflow = report.faults
     assert "is not the release that is needed, numpy>=99; run `pip install -r" in old_numpy
     assert "No module named 'no-such-library'; run `pip install -r" in missing
@@ -298,11 +301,11 @@ def test_damaged_attributes_are_named(examine, folder, tiny_model, tmp_path, att
 @pytest.mark.parametrize(
     ("answer", "rows", "faults"),
     [
-        (Answer(["0 640 480", "2 1280 720"]), {"camera 0": "640 x 480", "camera 2": "1280 x 720"}, []),
-        (Answer(["1"]), {"camera 1": "opens, gives no frame"}, ["camera 1: gives no frame; close the programs"]),
-        (Answer([]), {"cameras": "none"}, ["cameras: none of 0 to 3 opens; plug one in"]),
+        (SandboxResult(["0 640 480", "2 1280 720"]), {"camera 0": "640 x 480", "camera 2": "1280 x 720"}, []),
+        (SandboxResult(["1"]), {"camera 1": "opens, gives no frame"}, ["camera 1: gives no frame; close the programs"]),
+        (SandboxResult([]), {"cameras": "none"}, ["cameras: none of 0 to 3 opens; plug one in"]),
         (
-            Answer(["0 640 480"], "no answer within 30 s"),
+            SandboxResult(["0 640 480"], "no answer within 30 s"),
             {"camera 0": "640 x 480", "cameras": "no answer within 30 s"},
             ["cameras: no answer within 30 s; unplug the one"],
         ),
@@ -324,7 +327,7 @@ def test_no_display_is_named_with_what_works_instead(examine, folder):
 
 
 def test_gpus_are_named_and_none_is_no_fault(examine, folder):
-    rows = examine("--face", folder, tensorflow=Answer(["2.20.0", "3.11.0", "NVIDIA A", "NVIDIA B"])).sections
+    rows = examine("--face", folder, tensorflow=SandboxResult(["2.20.0", "3.11.0", "NVIDIA A", "NVIDIA B"])).sections
     assert rows["TensorFlow"] == {"tensorflow": "2.20.0", "keras": "3.11.0", "GPU": "NVIDIA A, NVIDIA B"}
     report = examine("--face", folder)
     assert report.sections["TensorFlow"]["GPU"].startswith("none that TensorFlow sees")
@@ -336,29 +339,6 @@ def test_gpus_are_named_and_none_is_no_fault(examine, folder):
     [("ImportError: DLL load failed", "in a fresh virtual environment"), ("ended by SIGILL", "a processor with AVX")],
 )
 def test_a_tensorflow_that_does_not_start_is_named(examine, folder, fault, remedy):
-    [line] = examine("--face", folder, tensorflow=Answer([], fault)).faults
+    [line] = examine("--face", folder, tensorflow=SandboxResult([], fault)).faults
     assert line.startswith(f"tensorflow: cannot be loaded ({fault}); ")
     assert line.endswith(remedy)
-
-
-# --- child processes ---
-
-
-def test_a_probe_that_hangs_keeps_what_it_said(monkeypatch):
-    def hang(command, timeout, **options):
-        raise subprocess.TimeoutExpired(command, timeout, output=b"0 640 480\n")
-
-    monkeypatch.setattr(subprocess, "run", hang)
-    assert sandbox.run_probe("", 7.0) == Answer(["0 640 480"], "no answer within 7 s")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_a_probe_that_crashes_tells_the_signal():
-    crash = "import os, signal; print('so far', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    assert sandbox.run_probe(crash, 60.0) == Answer(["so far"], "ended by SIGKILL")
-
-
-def test_a_probe_that_fails_tells_the_error_and_no_advice_after_it():
-    fails = "raise ImportError('Traceback:\\nImportError: DLL load failed\\nIf you need help, create an issue')"
-    assert sandbox.run_probe(fails, 60.0) == Answer([], "ImportError: DLL load failed")
-    assert sandbox.run_probe("raise SystemExit(3)", 60.0) == Answer([], "exit status 3")

@@ -180,7 +180,7 @@ def test_a_second_run_reads_the_kept_result_wherever_the_files_lie(
 
 
 def test_the_users_cache_folder_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr(duplicates, "cache_folder", lambda: tmp_path / "cache")
     find_groups(write(tmp_path, [scene(0)]))
     assert list((tmp_path / "cache").iterdir())
 

@@ -22,7 +22,7 @@ from mask_detection.io import capture
 from mask_detection.io.sources import Frame, open_source, without_password
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.sandbox import Answer
+from mask_detection.utils.sandbox import SandboxResult
 from tests.helpers.videos import FRAME_COUNT, GONE, Act, facts_of, lines_of, streaming
 
 N_SHOWN = 15  # pictures that a stream shows before something happens to it
@@ -325,7 +325,7 @@ def test_a_camera_that_gives_nothing_leaves_the_old_output_alone(detect, camera,
     ],
 )
 def test_a_camera_that_does_not_open_is_told_with_those_that_do(detect, monkeypatch, tmp_path, found, told, errors):
-    monkeypatch.setattr(sandbox, "run_probe", lambda *_: Answer(found))
+    monkeypatch.setattr(sandbox, "run", lambda *_, **__: SandboxResult(found))
     assert detect(83, "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
     (error,) = errors()
     assert error.startswith(f"error: camera 83: does not open; {told}")

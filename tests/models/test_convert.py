@@ -55,7 +55,8 @@ def logged(caplog):
         caplog.clear()
         with caplog.at_level(logging.INFO, "mask_detection"):
             load_classifier(path)
-        return [record.getMessage() for record in caplog.records]
+        ours = (record for record in caplog.records if record.name.startswith("mask_detection"))
+        return [record.getMessage() for record in ours]
 
     return load
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,14 +14,23 @@ import pytest
 from mask_detection.data.dataset import scan
 from mask_detection.data.splits import read_split
 from mask_detection.io import hdf5
-from mask_detection.models import opencv_detectors, trial
+from mask_detection.models import opencv_detectors
 from mask_detection.models.base import ModelInfo, Network
 from mask_detection.models.classifier import to_classifier
 from mask_detection.models.load import load_classifier, load_face_detector
 from mask_detection.training.checkpoints import open_run_folder, remove_run_folder
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.sandbox import Answer
+from mask_detection.utils.sandbox import SandboxResult
 from tests.helpers.paths import FIXTURES
+
+
+def crash(*_: str) -> None:
+    os.abort()
+
+
+def hang(*_: str) -> None:
+    while True:
+        pass
 
 
 def the_fault(path: Path) -> str:
@@ -41,7 +51,7 @@ def test_a_file_on_which_the_hdf5_library_crashes_is_refused(tmp_path):
 
 
 def test_a_file_that_takes_too_long_to_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "COPYING", "while True: pass")
+    monkeypatch.setattr(hdf5, "copy_content", hang)
     monkeypatch.setattr(hdf5, "READING_S", 0.2)
     path = Path(shutil.copy(FIXTURES / "classic_tf212.model", tmp_path))
     assert "no answer within 0.2" in the_fault(path)
@@ -80,11 +90,11 @@ def test_a_network_whose_predictions_are_no_numbers_is_refused(prediction):
     ("detector", "names"),
     [("caffe", ("deploy.prototxt", "res10.caffemodel")), ("yunet", ("face_detection_yunet_2023mar.onnx",))],
 )
-@pytest.mark.parametrize(("code", "how"), [("import os; os.abort()", "SIGABRT"), ("while True: pass", "no answer")])
-def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, detector, names, code, how):
-    monkeypatch.setattr(trial, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    monkeypatch.setattr(trial, "TRIAL", code)
-    monkeypatch.setattr(trial, "TRIAL_S", 0.5)
+@pytest.mark.parametrize(("stand_in", "how"), [(crash, "SIGABRT"), (hang, "no answer")])
+def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, detector, names, stand_in, how):
+    monkeypatch.setattr(opencv_detectors, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(opencv_detectors, "try_loading", stand_in)
+    monkeypatch.setattr(opencv_detectors, "TRY_OUT_S", 10.0 if stand_in is crash else 0.5)
     for name in names:
         (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(MaskDetectionError) as caught:
@@ -96,10 +106,10 @@ def test_networks_on_which_opencv_crashes_are_refused(tmp_path, monkeypatch, det
 @pytest.mark.parametrize("is_known", [True, False])
 def test_networks_that_are_known_or_were_tried_are_not_tried(tmp_path, monkeypatch, is_known):
     (tmp_path / "face_detection_yunet_2023mar.onnx").write_bytes(b"damaged")
-    monkeypatch.setattr(trial, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    monkeypatch.setattr(trial.downloads, "is_known", lambda path: is_known)
+    monkeypatch.setattr(opencv_detectors, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(opencv_detectors.downloads, "is_known", lambda path: is_known)
     tries: list[object] = []
-    monkeypatch.setattr(trial.sandbox, "run_probe", lambda *arguments: tries.append(arguments) or Answer([]))
+    monkeypatch.setattr(opencv_detectors.sandbox, "run", lambda *call, **_: tries.append(call) or SandboxResult([]))
     for _ in range(2):
         with pytest.raises(MaskDetectionError, match="is not a YuNet network or is damaged"):
             load_face_detector("yunet", tmp_path)

@@ -206,7 +206,7 @@ def test_without_a_screen_and_an_output_there_is_nothing_to_do(photo, no_display
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The pictures shown in a window that is not there; q is pressed at the second."""
     pictures: list[np.ndarray] = []
-    monkeypatch.setattr("mask_detection.io.writers.can_show_window", lambda: True)
+    monkeypatch.setattr("mask_detection.io.window.can_show_window", lambda: True)
     monkeypatch.setattr(cv2, "imshow", lambda _, picture: pictures.append(picture))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
