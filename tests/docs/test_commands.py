@@ -57,10 +57,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory, portrait: np.ndarray) -> Path
 
 def make_street(folder: Path, portrait: np.ndarray) -> None:
     """Two photos with a marked face each, one of fold A and one of another."""
-    image = cv2.resize(portrait, (256, 300))
+    images = cv2.resize(portrait, (256, 300)), cv2.resize(portrait[:, ::-1], (256, 300))  # no copies of each other
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
-    for is_first in (True, False):
+    for image, is_first in zip(images, (True, False), strict=True):
         name = next(str(i) for i in count() if (FOLDS[fold_of(f"{i}.jpg")] == "A") is is_first)
         cv2.imwrite(str(folder / "images" / f"{name}.jpg"), image)
         (folder / "annotations" / f"{name}.xml").write_text(ANNOTATION)
