@@ -13,9 +13,7 @@ from typing import Generic, TypeVar
 
 import cv2
 
-from mask_detection.models import tflite
-
-MAX_THREADS = 4  # more seldom find work: reading and writing, one frame after the other, take as long by then
+MAX_THREADS = 4  # more rarely find work: by then reading and writing, one frame after the other, take as long
 MAX_WAITING = 2  # results that are finished before the loop asks for them
 
 Item = TypeVar("Item")
@@ -24,8 +22,6 @@ Result = TypeVar("Result")
 
 def thread_count(n_items: int | None = None) -> int:
     """How many threads keep this machine's cores busy with so many items, or with no end of them."""
-    if not tflite.is_available():  # then TensorFlow classifies, and keeps them busy by itself
-        return 1
     return min(os.cpu_count() or 1, MAX_THREADS, n_items or MAX_THREADS)
 
 
@@ -53,18 +49,18 @@ def overlapped(
         Exception: whatever ``make_function`` raises.
     """
     opencv_threads = cv2.getNumThreads()
-    crew = _Crew(make_function, items, n_threads)
+    pool = _WorkerPool(make_function, items, n_threads)
     if n_threads > 1:
         cv2.setNumThreads(1)
     try:
-        crew.start()
-        yield crew.results()
+        pool.start()
+        yield pool.results()
     finally:
-        crew.stop()
+        pool.stop()
         cv2.setNumThreads(opencv_threads)
 
 
-class _Crew(Generic[Item, Result]):
+class _WorkerPool(Generic[Item, Result]):
     """The threads of :func:`overlapped`."""
 
     def __init__(
@@ -72,10 +68,10 @@ class _Crew(Generic[Item, Result]):
     ) -> None:
         self._make_function = make_function
         self._items = iter(items)
-        self._making = threading.Lock()
-        self._made: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._turn = threading.Lock()  # to take an item and its place among the results
-        self._room = threading.Semaphore(n_threads + MAX_WAITING)
+        self._function_lock = threading.Lock()
+        self._function_made: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._item_lock = threading.Lock()  # to take an item and its place among the results
+        self._free_slots = threading.Semaphore(n_threads + MAX_WAITING)
         self._results: SimpleQueue[Future[Result]] = SimpleQueue()
         self._ended = False
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(n_threads)]
@@ -84,12 +80,12 @@ class _Crew(Generic[Item, Result]):
         for thread in self._threads:
             thread.start()
         for _ in self._threads:
-            if error := self._made.get():
+            if error := self._function_made.get():
                 raise error
 
     def stop(self) -> None:
         self._ended = True
-        self._room.release(len(self._threads))
+        self._free_slots.release(len(self._threads))
         for thread in self._threads:
             if thread.ident:  # it was started
                 thread.join()
@@ -101,16 +97,16 @@ class _Crew(Generic[Item, Result]):
             except StopIteration:
                 return
             yield result
-            self._room.release()
+            self._free_slots.release()
 
     def _work(self) -> None:
         try:
-            with self._making:
+            with self._function_lock:
                 function = self._make_function()
         except BaseException as error:
-            self._made.put(error)
+            self._function_made.put(error)
             return
-        self._made.put(None)
+        self._function_made.put(None)
         while taken := self._take():
             item, result = taken
             try:
@@ -120,8 +116,8 @@ class _Crew(Generic[Item, Result]):
 
     def _take(self) -> tuple[Item, Future[Result]] | None:
         """The next item and where its result belongs; None when there are no more."""
-        with self._turn:
-            self._room.acquire()
+        with self._item_lock:
+            self._free_slots.acquire()
             if self._ended:
                 return None
             result: Future[Result] = Future()
@@ -144,30 +140,30 @@ def newest(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
         An iterator of items, which waits where there is none since the last. An error of ``items`` is raised after
         the last item. On leaving the context, the item that is being waited for is the last to be taken.
     """
-    keeper = _Keeper(items)
-    thread = threading.Thread(target=keeper.take_all, daemon=True)
+    latest = _LatestItem(items)
+    thread = threading.Thread(target=latest.take_all, daemon=True)
     thread.start()
     try:
-        yield keeper
+        yield latest
     finally:
-        keeper.stop()
+        latest.stop()
         thread.join()
 
 
-class _Keeper(Iterator[Item]):
-    """The newest item of :func:`newest`."""
+class _LatestItem(Iterator[Item]):
+    """The buffer of :func:`newest`: it holds one item, which the next one replaces."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = items
-        self._newest: deque[Item] = deque(maxlen=1)
+        self._latest: deque[Item] = deque(maxlen=1)
         self._end: BaseException | None = None
         self._changed = threading.Condition()
 
     def __next__(self) -> Item:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._end)
-            if self._newest:
-                return self._newest.popleft()
+            self._changed.wait_for(lambda: self._latest or self._end)
+            if self._latest:
+                return self._latest.popleft()
             raise self._end or StopIteration
 
     def take_all(self) -> None:
@@ -177,7 +173,7 @@ class _Keeper(Iterator[Item]):
                 with self._changed:
                     if self._end:
                         return
-                    self._newest.append(item)
+                    self._latest.append(item)
                     self._changed.notify()
         except BaseException as error:
             end = error

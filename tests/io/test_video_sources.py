@@ -52,7 +52,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no frame be dropped: these sources give all of theirs at once, as no camera does."""
-    monkeypatch.setattr("mask_detection.inference.video.newest", lambda frames: nullcontext(iter(frames)))
+    monkeypatch.setattr("mask_detection.inference.pipeline.newest", lambda frames: nullcontext(iter(frames)))
 
 
 # --- streams ---
