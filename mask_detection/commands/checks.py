@@ -41,8 +41,7 @@ MODULES = {  # called other than the library
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
-# Of the faces of fold A of the street photos, at confidence 0.5: YuNet finds 89 %, built-in 77 %, Caffe SSD 46 %; of
-# what they find, 57, 83 and 81 % are faces.
+# Measured: docs/benchmarks.md
 WHICH_FINDS_MORE = {
     "caffe": "--detector yunet and builtin find far more faces",
     "yunet": "it finds the most faces, --detector builtin fewer false ones",
