@@ -1,4 +1,4 @@
-"""Reading HDF5 models that may come from anywhere: a child process copies what a model needs to a fresh file.
+"""HDF5 models that may come from anywhere: a child process copies what a model needs to a fresh file.
 
 One damaged byte can make the HDF5 library search for ever, so it meets files of others only where it can be stopped.
 """
@@ -9,7 +9,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
@@ -17,10 +17,29 @@ from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import cannot_write
 
+if TYPE_CHECKING:
+    import keras
+
 READING_S = 60.0  # until a file that is not read counts as damaged
 READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
 MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
+MAX_ENTRY_BYTES = 8192  # that HDF5 keeps about each array and each group, beside its numbers
 DISK_FULL = (errno.ENOSPC, errno.EFBIG)
+
+
+def check_room(path: Path, model: keras.Model) -> None:
+    """Find out whether a model's file will fit on the disk: where it doesn't, the HDF5 library may crash.
+
+    Args:
+        path: it is overwritten, with as many bytes as writing the model takes at most.
+        model: what is to be written there.
+
+    Raises:
+        OSError: it will not fit.
+    """
+    n_entries = len(model.weights) + len(model.layers)
+    n_bytes = sum(weight.nbytes for weight in model.get_weights()) + len(model.to_json()) + n_entries * MAX_ENTRY_BYTES
+    path.write_bytes(bytes(n_bytes))
 
 
 def copy_model(source: Path, target: Path) -> dict[str, Any]:

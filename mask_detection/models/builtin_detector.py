@@ -22,7 +22,7 @@ from mask_detection.models.preprocessing import PREPROCESSING, detector_input
 from mask_detection.models.tflite import open_interpreter, pack, read_metadata
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE, CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import cannot_write, read_whole, written_whole
 
 if TYPE_CHECKING:
     import keras
@@ -159,15 +159,20 @@ def write_detector(
     Raises:
         MaskDetectionError: it cannot be converted, or the place cannot be written.
     """
+    from mask_detection.io.hdf5 import check_room  # not before, as detection does without h5py
+
     bare = build_detector(len(class_names))  # without the optimizer's state
     bare.set_weights(model.get_weights())
     weights = path.with_suffix(WEIGHTS_SUFFIX)
     part = weights.with_name(f"part_{weights.name}")  # Keras insists on the suffix
     try:
+        check_room(part, bare)
         bare.save_weights(part)
         part.replace(weights)
     except OSError as error:
-        raise MaskDetectionError(f"{weights}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(weights, error) from None
+    finally:
+        part.unlink(missing_ok=True)
     source = hashlib.sha256(read_whole(weights, "weights")).hexdigest()
     network = with_default_size(convert(bare, INT8, examples), input_size)
     data = pack(network, ModelInfo(tuple(class_names), input_size), INT8, source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 
+from mask_detection.io.hdf5 import check_room
 from mask_detection.models.keras_file import load_keras_model, make_portable
 from mask_detection.models.preprocessing import PREPROCESSING
 from mask_detection.utils.errors import MaskDetectionError
@@ -116,6 +117,7 @@ def save_model(model: keras.Model, path: Path, class_names: Sequence[str]) -> No
 
     with written_whole(path) as part:
         try:
+            check_room(part, model)
             keras.saving.save_model(model, part, include_optimizer=False)
             with h5py.File(part, "r+") as file:
                 file.attrs["model_config"] = json.dumps(make_portable(json.loads(file.attrs["model_config"])))
