@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from mask_detection.utils.tensorflow import start_tensorflow
 from tests.helpers.images import grace_hopper, textured, write_dataset
 from tests.helpers.outcomes import Outcome
 from tests.helpers.paths import FIXTURES, ROOT, SHARED
 from tests.helpers.stand_ins import AllIsFace, CardFinder, card_classifier, write_cards
+from tests.helpers.tiny_backbone import tiny_mobilenet
 from tests.helpers.training import Trained, train_small
 from tests.helpers.videos import FRAME_COUNT, FRAME_SIZE, write_video
 
@@ -113,6 +115,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A model trained once, by the script, on two dozen generated images."""
     dataset = write_dataset(tmp_path_factory.mktemp("dataset"), {"with_mask": 12, "without_mask": 12})
     return train_small(dataset, tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network in the place of MobileNetV2; ImageNet's weights are random ones of it."""
+    start_tensorflow()
+    monkeypatch.setattr("keras.applications.MobileNetV2", tiny_mobilenet)
 
 
 @pytest.fixture(scope="session")

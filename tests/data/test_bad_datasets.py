@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -29,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(run, folder, shipped_model) -> Callable[..., Outcome]:
-    """A function that trains on a data set, as small as can be."""
+def train(run, folder, tiny_backbone) -> Callable[..., Outcome]:
+    """A function that trains a tiny network on a data set."""
 
     def train(dataset: Path, *options: object) -> Outcome:
-        small = ["--epochs", "1", "--views", "1", "--image-size", "32", "--init", shipped_model]
+        small = ["--epochs", "1", "--views", "1", "--image-size", "32"]
         return run(train_mask_detector.main, "--dataset", dataset, "--model", folder / "model.h5", *small, *options)
 
     return train
@@ -122,51 +123,50 @@ def test_bad_images_are_named_and_training_goes_on_without_them(train, folder, m
 # --- no space left ---
 
 
+@contextmanager
+def disk_filled_during(module: ModuleType, name: str, n_bytes: int) -> Iterator[None]:
+    """Give files so much room while a module's function runs, and no more."""
+    function = getattr(module, name)
+
+    def in_need(*arguments: object, **options: object) -> object:
+        with disk_with_room_for(n_bytes):
+            return function(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, in_need)
+        yield
+
+
 @pytest.fixture
-def fill_disk_during(monkeypatch) -> Callable[..., None]:
-    """A function that gives files so much room while another function runs, and no more."""
-
-    def arrange(module: ModuleType, name: str, n_bytes: int) -> None:
-        function = getattr(module, name)
-
-        def in_need(*arguments: object, **options: object) -> object:
-            with disk_with_room_for(n_bytes):
-                return function(*arguments, **options)
-
-        monkeypatch.setattr(module, name, in_need)
-
-    return arrange
+def dataset(tmp_path: Path, make_dataset) -> Path:
+    return make_dataset(tmp_path / "set", {"mask": 12, "none": 12})
 
 
-def test_a_full_disk_leaves_the_old_model_alone_and_the_run_can_go_on(
-    train, folder, trained, fill_disk_during, monkeypatch
-):
+def test_a_full_disk_leaves_the_old_model_alone_and_the_run_can_go_on(train, folder, dataset):
     old = folder / "model.h5"
     old.write_bytes(b"the model of yesterday")
-    no_room = "cannot be written (File too large); make room or name another place"
 
-    fill_disk_during(classifier, "train", 1_000_000)  # bytes: enough for the features, not for the head's weights
-    weights = folder / "model.training" / "head_0000.npz"
-    assert train(trained.dataset) == Outcome(cli.EXIT_UNUSABLE, [f"error: {weights}: {no_room}"])
-    monkeypatch.undo()
+    with disk_filled_during(classifier, "train", 4_000):  # bytes: enough for the features, not for the head's weights
+        status, (line,) = train(dataset)
+    assert status == cli.EXIT_UNUSABLE
+    assert line.startswith(f"error: {folder / 'model.training' / 'head_0000.npz'}: cannot be written (File too large)")
 
-    fill_disk_during(mobilenet, "save_model", 5_000_000)  # half of the network
-    status, (line,) = train(trained.dataset, "--resume")
+    with disk_filled_during(mobilenet, "save_model", 40_000):  # half of the network
+        status, (line,) = train(dataset, "--resume")
     assert status == cli.EXIT_UNUSABLE
     assert line.startswith(f"error: {old}: cannot be written (")
-    monkeypatch.undo()
 
     assert old.read_bytes() == b"the model of yesterday"
     assert sorted(path.name for path in folder.iterdir()) == ["model.h5", "model.training"]
     assert not list(folder.rglob("*.part*"))
-    assert train(trained.dataset, "--resume") == Outcome(cli.EXIT_DONE, [])
+    assert train(dataset, "--resume") == Outcome(cli.EXIT_DONE, [])
     assert {path.name for path in folder.iterdir()} >= {"model.h5", "model.tflite", "plot.png", "report.json"}
     assert old.read_bytes() != b"the model of yesterday"
 
 
-def test_a_full_disk_for_temporary_files_is_named(train, trained):
+def test_a_full_disk_for_temporary_files_is_named(train, dataset, shipped_model):
     with disk_with_room_for(1_000_000):
-        status, (line,) = train(trained.dataset)
+        status, (line,) = train(dataset, "--init", shipped_model)
     assert status == cli.EXIT_UNUSABLE
     assert line.startswith(f"error: {tempfile.gettempdir()}")
     assert "cannot be written (File too large)" in line

@@ -17,13 +17,15 @@ from mask_detection.commands import cli, doctor, evaluate
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.detector import MaskDetector, Networks
 from mask_detection.io.images import read_image
-from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file
+from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file, write_detector
 from mask_detection.models.classifier import MaskClassifier
 from mask_detection.models.face_detector import FaceDetector
+from mask_detection.models.fcos import build_detector
 from mask_detection.models.load import first_at_hand, load_face_detector
 from mask_detection.utils.boxes import box_iou
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE
 from mask_detection.utils.errors import MaskDetectionError
+from tests.helpers.outcomes import disk_with_room_for
 from tests.helpers.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -294,3 +296,16 @@ def test_the_doctor_knows_it(shipped_detector, tmp_path, monkeypatch, capsys):
     assert "loads: built-in (" in printed
     assert "takes builtin" in printed
     assert "the built-in face detector's own word" in printed
+
+
+# --- writing one ---
+
+
+@pytest.mark.xdist_group("tensorflow")
+def test_a_full_disk_leaves_the_old_weights_alone(tmp_path, tiny_backbone):
+    old = tmp_path / "mine.weights.h5"
+    old.write_bytes(b"the weights of yesterday")
+    with disk_with_room_for(100_000), pytest.raises(MaskDetectionError, match=r"mine\.weights\.h5: cannot be written"):
+        write_detector(tmp_path / "mine.tflite", build_detector(2), ("a", "b"), 96, [])
+    assert old.read_bytes() == b"the weights of yesterday"
+    assert list(tmp_path.iterdir()) == [old]

@@ -14,6 +14,10 @@ from mask_detection.commands import cli
 from mask_detection.data.dataset import scan
 from mask_detection.data.splits import split, without_leaks
 from mask_detection.io.images import read_image
+from mask_detection.models.mobilenet import build_model
+from tests.helpers.tiny_backbone import tiny_mobilenet
+
+pytestmark = pytest.mark.xdist_group("tensorflow")
 
 SMALL = ["--epochs", "1", "--views", "1", "--image-size", "32"]
 
@@ -26,12 +30,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(folder: Path, shipped_model: Path):
-    """A function that trains on a data set, as small as can be, and returns the exit status."""
+def dataset(tmp_path: Path, make_dataset) -> Path:
+    return make_dataset(tmp_path / "set", {"mask": 4, "none": 4})
+
+
+@pytest.fixture
+def train(folder: Path, tiny_backbone):
+    """A function that trains a tiny network on a data set and returns the exit status."""
 
     def run(dataset: Path, *options: object) -> int:
         files = ["--dataset", dataset, "--model", folder / "model.h5", "--plot", folder / "plot.png"]
-        arguments = [*files, "--init", shipped_model, *SMALL, *options]  # of an option given twice the last one counts
+        arguments = [*files, *SMALL, *options]  # of an option given twice the last one counts
         return train_mask_detector.main([str(argument) for argument in arguments])
 
     return run
@@ -70,16 +79,28 @@ def test_the_trained_model_detects(trained, photo, tmp_path):
     assert 0.5 <= face["probability"] <= 1
 
 
-def test_imagenet_weights_are_the_default_start(shared, make_dataset, folder, tmp_path):
-    dataset = make_dataset(tmp_path / "set", {"mask": 4, "none": 4})
-    files = ["--dataset", dataset, "--model", folder / "model.h5", "--plot", folder / "plot.png"]
-    assert train_mask_detector.main([str(argument) for argument in (*files, *SMALL)]) == cli.EXIT_DONE
+def test_imagenet_weights_are_the_default_start(train, dataset, monkeypatch):
+    weights = []
+    monkeypatch.setattr(
+        "keras.applications.MobileNetV2",
+        lambda **options: weights.append(options["weights"]) or tiny_mobilenet(**options),
+    )
+    assert train(dataset) == cli.EXIT_DONE
+    assert weights == [None, "imagenet"]
+
+
+def test_imagenet_weights_serve_every_size_and_head(shared):
+    """With the real network."""
+    model = build_model(3, 96, head="flatten")
     (imagenet,) = (shared / "keras" / "models").glob("*no_top.h5")
-    np.testing.assert_array_equal(first_kernel(folder / "model.h5"), first_kernel(imagenet))
+    (kernel,) = model.get_layer("Conv1").get_weights()
+    np.testing.assert_array_equal(kernel, first_kernel(imagenet))
+    assert model.get_layer("flatten").output.shape == (None, 3 * 3 * 1280)
+    assert model.output_shape == (None, 3)
 
 
 def first_kernel(path: Path) -> np.ndarray:
-    """The weights of the layer Conv1, (3, 3, 3, 32), which training leaves as they are."""
+    """The weights of the layer Conv1, (3, 3, 3, 32)."""
     kernels = []
     with h5py.File(path) as file:
         file.visititems(lambda name, item: kernels.append(item[()]) if "Conv1/kernel" in name else None)
@@ -144,20 +165,20 @@ def old_model(folder: Path) -> Path:
     return path
 
 
-def test_a_start_model_of_another_kind_leaves_the_old_model_alone(train, old_model, tiny_model, trained, errors):
-    assert train(trained.dataset, "--init", tiny_model) == cli.EXIT_UNUSABLE
+def test_a_start_model_of_another_kind_leaves_the_old_model_alone(train, dataset, old_model, tiny_model, errors):
+    assert train(dataset, "--init", tiny_model) == cli.EXIT_UNUSABLE
     (error,) = errors()
     assert f"{tiny_model}: has no MobileNetV2 backbone" in error
     assert old_model.read_bytes() == b"the model of yesterday"
 
 
-def test_ctrl_c_leaves_the_old_model_alone(train, old_model, trained, monkeypatch):
+def test_ctrl_c_leaves_the_old_model_alone(train, dataset, old_model, monkeypatch):
     import keras
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keras.Model, "fit", interrupt)
-    assert train(trained.dataset) == cli.EXIT_INTERRUPTED
+    assert train(dataset) == cli.EXIT_INTERRUPTED
     assert old_model.read_bytes() == b"the model of yesterday"
     assert not list(old_model.parent.glob("*.part*"))
