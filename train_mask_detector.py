@@ -82,6 +82,20 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         default=5,
         help="epochs without progress before it stops; 0: never (default: %(default)s)",
     )
+    add(
+        "--class-weight",
+        nargs="+",
+        default=["balanced"],
+        metavar="WEIGHT",
+        help="balanced: all classes have the same part in the loss; none: all images have; NAME=0.2 ...: the named "
+        "classes have that part, the others share the rest (default: balanced)",
+    )
+    add(
+        "--bias-for",
+        metavar="NAME[=BIAS]",
+        help="fold a bias on this class's log-probability into the model: the one of the highest F1 score on the "
+        "validation images, or a given one",
+    )
     add("--validation-size", type=options.fraction, default=0.1, help="fraction for validation (default: %(default)s)")
     add("--test-size", type=options.fraction, default=0.2, help="fraction for the final test (default: %(default)s)")
     add("--seed", type=int, default=42, help="the same seed gives the same split and copies (default: %(default)s)")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mask_detection.utils import defaults
 
@@ -217,14 +216,3 @@ def mask_detector(args: argparse.Namespace) -> MaskDetector:
             one_stage=is_one_stage(args),
         )
     )
-
-
-def plain_arguments(args: argparse.Namespace, without: Collection[str]) -> dict[str, Any]:
-    """The arguments as JSON knows them, but for those named in ``without``."""
-    return {name: _plain(value) for name, value in vars(args).items() if name not in without}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
@@ -104,11 +104,14 @@ def _weights_of(path: Path) -> list:
     return [weight for layer in backbone for weight in layer.get_weights()]
 
 
-def save_model(model: keras.Model, path: Path, class_names: Sequence[str]) -> None:
+def save_model(
+    model: keras.Model, path: Path, class_names: Sequence[str], bias: Mapping[str, Any] | None = None
+) -> None:
     """Write a model with what is needed to use it; plain ``keras.models.load_model`` reads it too.
 
     The attributes of the HDF5 file are ``class_names`` (a JSON list, in the order of the outputs), ``input_size``
-    (pixels) and ``preprocessing``.
+    (pixels), ``preprocessing`` and, of a model with a bias on a class's log-probability, ``bias``: what was added to
+    its last layer, and why (a JSON object).
 
     Raises:
         MaskDetectionError: the place cannot be written.
@@ -124,5 +127,7 @@ def save_model(model: keras.Model, path: Path, class_names: Sequence[str]) -> No
                 file.attrs["class_names"] = json.dumps(list(class_names))
                 file.attrs["input_size"] = model.input_shape[1]
                 file.attrs["preprocessing"] = PREPROCESSING
+                if bias:
+                    file.attrs["bias"] = json.dumps(bias)
         except RuntimeError:  # HDF5's answer when a file cannot be closed for the same reason as it was not written
             raise OSError("HDF5 could not write it, perhaps the disk is full") from None

@@ -73,23 +73,32 @@ class Examples:
     Attributes:
         paths: N image files.
         targets: (N, n_classes) float32, the probabilities that the model should predict.
+        weights: (N,) float32, how much each counts in the loss.
     """
 
     paths: tuple[Path, ...]
     targets: np.ndarray
+    weights: np.ndarray
 
     @classmethod
-    def of(cls, samples: Samples, background: Sequence[Path] = ()) -> Examples:
-        """Labelled samples, and images without a face, for which all classes should be equally probable."""
+    def of(cls, samples: Samples, background: Sequence[Path], class_weights: np.ndarray) -> Examples:
+        """Labelled samples, and images without a face, for which all classes should be equally probable.
+
+        Args:
+            samples: weighted as ``class_weights`` (n_classes,) says.
+            background: weighted 1.
+            class_weights: of a sample of each class.
+        """
         n_classes = len(samples.class_names)
         one_hot = np.eye(n_classes, dtype=np.float32)[samples.labels]
         even = np.full((len(background), n_classes), 1 / n_classes, np.float32)
-        return cls((*samples.paths, *background), np.concatenate([one_hot, even]))
+        weights = np.concatenate([class_weights[samples.labels], np.ones(len(background))])
+        return cls((*samples.paths, *background), np.concatenate([one_hot, even]), weights.astype(np.float32))
 
     def shuffled(self, seed: int) -> Examples:
         """The same examples in a random order."""
         order = np.random.default_rng(seed).permutation(len(self.paths))
-        return Examples(tuple(self.paths[i] for i in order), self.targets[order])
+        return Examples(tuple(self.paths[i] for i in order), self.targets[order], self.weights[order])
 
 
 def train(
@@ -153,7 +162,6 @@ def _train_phase(
         epochs=phase.epochs,
         steps_per_epoch=n_steps,
         validation_data=features.of_originals(validation),
-        class_weight=_class_weights(training.targets),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch)],
         shuffle=False,  # the data set is shuffled already
         verbose=2,
@@ -204,22 +212,17 @@ class _Features:
             title, augment = f"{self.phase.name}: copy {number + 1}", AUGMENTATIONS[options.augmentation]
             write_features(files[-1], self.frozen, examples.paths, title, augment, options.seed + number)
         shape = self.frozen.output_shape[1:]
-        return feature_batches(files, examples.targets, shape, options.batch_size, options.seed)
+        return feature_batches(files, examples.targets, examples.weights, shape, options.batch_size, options.seed)
 
     def of_originals(self, examples: Examples) -> tf.data.Dataset:
         """Of the images as they are, once."""
         file = self._file("validation")
         write_features(file, self.frozen, examples.paths, f"{self.phase.name}: validation")
-        return feature_batches([file], examples.targets, self.frozen.output_shape[1:], self.options.batch_size)
+        shape = self.frozen.output_shape[1:]
+        return feature_batches([file], examples.targets, examples.weights, shape, self.options.batch_size)
 
     def _file(self, what: str) -> Path:
         return self.run_folder / f"{self.phase.name} {what}.float16"
-
-
-def _class_weights(targets: np.ndarray) -> dict[int, float]:
-    """Weights that make every class count the same, however many images it has."""
-    counts = targets.sum(axis=0)
-    return dict(enumerate((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist()))
 
 
 def predict(model: keras.Model, samples: Samples) -> np.ndarray:

@@ -59,31 +59,37 @@ def write_features(
 
 
 def feature_batches(
-    paths: Sequence[Path], targets: np.ndarray, shape: tuple[int, ...], batch_size: int, seed: int | None = None
+    paths: Sequence[Path],
+    targets: np.ndarray,
+    weights: np.ndarray,
+    shape: tuple[int, ...],
+    batch_size: int,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """Read stored features back as batches.
 
     Args:
         paths: files of N rows each, all of the same images in the same order.
         targets: (N, n_classes) float32, the probabilities that the model should predict.
+        weights: (N,) float32, how much each image counts in the loss.
         shape: of one row.
         batch_size: rows in a batch.
         seed: of the order, in which the files follow one another without end; None keeps the order, once.
 
     Returns:
-        A data set of ((n, *shape) float32 features, (n, n_classes) float32 targets).
+        A data set of ((n, *shape) float32 features, (n, n_classes) float32 targets, (n,) float32 weights).
     """
     import tensorflow as tf
 
     row_bytes = int(np.prod(shape)) * np.dtype(STORED).itemsize
     rows = tf.data.FixedLengthRecordDataset([str(path) for path in paths], row_bytes)
     rows = rows.apply(tf.data.experimental.assert_cardinality(len(paths) * len(targets)))
-    data = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices(targets).repeat(len(paths)))
+    data = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices((targets, weights)).repeat(len(paths)))
     if seed is not None:
         data = data.shuffle(max(batch_size, min(len(targets), SHUFFLE_BYTES // row_bytes)), seed=seed).repeat()
 
-    def decode(records: tf.Tensor, batch_targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(records: tf.Tensor, truth: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         values = tf.cast(tf.io.decode_raw(records, tf.float16), tf.float32)
-        return tf.reshape(values, (-1, *shape)), batch_targets
+        return tf.reshape(values, (-1, *shape)), *truth
 
     return data.batch(batch_size).map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

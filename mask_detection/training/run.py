@@ -12,7 +12,7 @@ import numpy as np
 
 from mask_detection.data import dataset, splits
 from mask_detection.models.base import ModelInfo
-from mask_detection.training import checkpoints, classifier, report
+from mask_detection.training import balance, checkpoints, classifier, report
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import check_can_write
 
@@ -47,6 +47,9 @@ class RunOptions(classifier.TrainingOptions):
         backbone_size: what MobileNetV2 works at, in pixels; None means ``image_size``.
         validation_size: fraction of the images for validation, 0..1.
         test_size: fraction of the images for the final test, 0..1.
+        class_weight: see :func:`mask_detection.training.balance.class_weights`.
+        bias_for: ``NAME``, a class that gets the bias on its log-probability with which its F1 score on the validation
+            part is highest; or ``NAME=BIAS``, a given one; or None.
     """
 
     dataset: Sequence[Path]
@@ -63,6 +66,23 @@ class RunOptions(classifier.TrainingOptions):
     backbone_size: int | None
     validation_size: float
     test_size: float
+    class_weight: Sequence[str]
+    bias_for: str | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves beside the model.
+
+    Attributes:
+        curves: of each phase.
+        bias: what is reported of the bias; empty without one.
+        probabilities: (N, n_classes) of the N test images.
+    """
+
+    curves: dict[str, Curves]
+    bias: dict[str, Any]
+    probabilities: np.ndarray
 
 
 def train_classifier(options: RunOptions) -> int:
@@ -79,12 +99,13 @@ def train_classifier(options: RunOptions) -> int:
     samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(options.dataset))
     background = dataset.list_images(options.background)
     split, facts = make_split(options, samples)
+    class_weights = find_class_weights(options, split.train)
     arguments = checkpoints.plain(options, without=OUTPUTS)
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
     run_folder = checkpoints.open_run_folder(options.model, identity, options.resume)
 
-    curves, probabilities = learn(options, split, background, run_folder)
-    write_results(options, {"arguments": arguments, **facts}, curves, split.test, probabilities)
+    trained = learn(options, split, background, class_weights, run_folder)
+    write_results(options, {"arguments": arguments, **facts}, split.test, trained)
     checkpoints.remove_run_folder(run_folder)
     return n_unreadable
 
@@ -108,14 +129,22 @@ def make_split(options: RunOptions, samples: Samples) -> tuple[Split, dict[str, 
     return split, facts
 
 
-def learn(
-    options: RunOptions, split: Split, background: tuple[Path, ...], run_folder: Path
-) -> tuple[dict[str, Curves], np.ndarray]:
-    """Train and save the model.
+def find_class_weights(options: RunOptions, training: Samples) -> np.ndarray:
+    """Turn class names from the command line into weights, (n_classes,); check the one that is to get a bias, too."""
+    names = training.class_names
+    if options.bias_for:
+        balance.named_value("--bias-for", options.bias_for, names)
+    return balance.class_weights(options.class_weight, names, np.bincount(training.labels, minlength=len(names)))
 
-    Returns:
-        The curves of each phase, and the probabilities (N, n_classes) of the N test images.
-    """
+
+def learn(
+    options: RunOptions,
+    split: Split,
+    background: tuple[Path, ...],
+    class_weights: np.ndarray,
+    run_folder: Path,
+) -> Trained:
+    """Train and save the model."""
     from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()  # not before, as the search for duplicates needs memory too
@@ -128,11 +157,27 @@ def learn(
     model = build_model(len(class_names), options.image_size, options.head, options.init, options.backbone_size)
     validation, training = split_background(background, options.validation_size, options.seed)
     print(f"{options.views} augmented copies ({options.augmentation}) of each training image, one an epoch in turn")
-    examples = classifier.Examples.of(split.train, training), classifier.Examples.of(split.validation, validation)
+    examples = (
+        classifier.Examples.of(split.train, training, class_weights),
+        classifier.Examples.of(split.validation, validation, class_weights),
+    )
     curves = classifier.train(model, *examples, options, run_folder)
-    save_model(model, options.model, class_names)
+    bias = shift_decision(model, options.bias_for, split.validation) if options.bias_for else {}
+    save_model(model, options.model, class_names, bias)
     export(options.model, model, class_names)
-    return curves, classifier.predict(model, split.test)
+    return Trained(curves, bias, classifier.predict(model, split.test))
+
+
+def shift_decision(model: keras.Model, bias_for: str, validation: Samples) -> dict[str, Any]:
+    """Add a bias to the model's last layer (see :attr:`RunOptions.bias_for`); print and return what it does."""
+    index, given = balance.named_value("--bias-for", bias_for, validation.class_names)
+    name = validation.class_names[index]
+    probabilities = classifier.predict(model, validation)
+    bias = balance.best_bias(validation.labels, probabilities, index) if given is None else given
+    balance.add_bias(model, index, bias)
+    before, after = (balance.f1_score(validation.labels, probabilities, index, value) for value in (0.0, bias))
+    print(f"bias on log p({name}): {bias:+.2f}; its F1 on the validation images was {before:.3f} and is {after:.3f}")
+    return {"class": name, "bias": bias, "validation_f1_before": before, "validation_f1": after}
 
 
 def split_background(
@@ -159,19 +204,18 @@ def export(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> 
 def write_results(
     options: RunOptions,
     facts: dict[str, Any],
-    curves: dict[str, Curves],
     test: Samples,
-    probabilities: np.ndarray,
+    trained: Trained,
 ) -> None:
     """Print the report on the test part; write it, the plot and the contact sheet of mistakes."""
-    predicted = probabilities.argmax(axis=1)
+    predicted = trained.probabilities.argmax(axis=1)
     print(f"\nOn the {len(test)} test images, which took no part in training:")
     print(report.classification_text(test, predicted))
     figures = report.classification_figures(test, predicted)
-    report.write_report(options.report, {**facts, "test": figures, "curves": curves})
-    report.write_plot(options.plot, curves, test, predicted)
+    report.write_report(options.report, {**facts, "bias": trained.bias, "test": figures, "curves": trained.curves})
+    report.write_plot(options.plot, trained.curves, test, predicted)
     mistakes = options.report.with_name(f"{options.report.stem}_mistakes.png")
-    n_mistakes = report.write_mistakes(mistakes, test, probabilities)
+    n_mistakes = report.write_mistakes(mistakes, test, trained.probabilities)
     print(f"model: {options.model}\nplot: {options.plot}\nreport: {options.report}")
     if n_mistakes:
         print(f"the {n_mistakes} mistakes: {mistakes}")

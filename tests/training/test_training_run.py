@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -71,7 +72,8 @@ def killed_after(phase: str, n_epochs: int) -> Iterator[None]:
 
 
 def test_two_phases_leave_everything_behind(train, dataset):
-    status, folder = train("--fine-tune", 2, "--background", dataset / "c")
+    rare = ["--class-weight", "c=0.2", "--bias-for", "c"]
+    status, folder = train("--fine-tune", 2, "--background", dataset / "c", *rare)
 
     assert status == cli.EXIT_DONE
     outputs = {"model.h5", "model.tflite", "plot.png", "report.json", "report_mistakes.png"}
@@ -83,6 +85,10 @@ def test_two_phases_leave_everything_behind(train, dataset):
     n_validation = sum(report["images"]["validation"].values())
     n_validated_right = np.array(report["curves"]["head"]["val_accuracy"]) * n_validation
     np.testing.assert_allclose(n_validated_right, n_validated_right.round(), atol=1e-4)  # backgrounds are not counted
+    assert report["bias"]["class"] == "c"
+    assert report["bias"]["validation_f1"] >= report["bias"]["validation_f1_before"]
+    with h5py.File(folder / "model.h5") as file:
+        assert json.loads(file.attrs["bias"]) == report["bias"]
     n_right = sum(report["test"]["confusion_matrix"][i][i] for i in range(3))
     assert (n_right < sum(report["images"]["test"].values())) == (folder / "report_mistakes.png").exists()
 
@@ -133,7 +139,9 @@ def test_the_flatten_head_on_small_images(train):
 def test_the_backbone_may_work_at_another_size_than_the_input(train):
     import keras
 
-    status, folder = train("--backbone-size", 32, "--epochs", 1)
+    from mask_detection.models.load import load_classifier
+
+    status, folder = train("--backbone-size", 32, "--epochs", 1, "--bias-for", "c=-30")
 
     model = keras.models.load_model(folder / "model.h5")
     crops = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(2)]
@@ -142,6 +150,7 @@ def test_the_backbone_may_work_at_another_size_than_the_input(train):
     assert model.input_shape == (None, 64, 64, 3)
     assert model.get_layer("Conv1").output.shape == (None, 16, 16, CHANNELS)
     np.testing.assert_allclose(load_classifier(folder / "model.h5").classify(crops), expected, atol=0.01)
+    assert expected[:, 2].max() < 1e-6  # the class with the bias
 
 
 def test_a_killed_run_goes_on_where_it_was(train):
@@ -157,6 +166,15 @@ def test_a_killed_run_goes_on_where_it_was(train):
     assert resumed[:2] == pytest.approx(expected[:2])
     assert len(resumed) == 3
     assert not (folder / "model.training").exists()
+
+
+@pytest.mark.parametrize("option", ["--bias-for", "--class-weight"])
+def test_a_class_that_there_is_not_is_refused_before_training(train, errors, option):
+    status, folder = train(option, "d=0.1")
+
+    assert status == cli.EXIT_UNUSABLE
+    assert f"{option} d=0.1: the data set has no class d, only a, b, c" in errors()[-1]
+    assert not list(folder.iterdir())
 
 
 def test_there_must_be_something_to_resume(train, errors):
