@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout, nothing installed
 from mask_detection.commands import cli
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import atomic_write, read_whole
 
 JPEG_QUALITY = 90
 SEED = 42
@@ -289,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "expected.json": as_json(expected_faces()),
     }
     for name, data in made.items():
-        with written_whole(output / name) as part:
+        with atomic_write(output / name) as part:
             part.write_bytes(data)
     return cli.EXIT_DONE
 

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from mask_detection.evaluation import evaluator, tables
     from mask_detection.models import load
-    from mask_detection.utils.files import check_can_write, written_whole
+    from mask_detection.utils.files import atomic_write, check_can_write
 
     json_file = None if str(args.json) == "-" else args.json
     for output in filter(None, (json_file, args.plot)):
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = tables.photo_table(report)
     text = json.dumps(report, indent=2)
     if json_file:
-        with written_whole(json_file) as part:
+        with atomic_write(json_file) as part:
             part.write_text(f"{text}\n", encoding="utf-8")
     if args.plot:
         tables.plot_curves(args.plot, matches)

@@ -91,14 +91,14 @@ def write_all(
     """Write a file for each kind of weights, int8 only with examples to calibrate on; return them by kind."""
     from mask_detection.models.convert import FP16, FP32, INT8, convert
     from mask_detection.models.tflite import pack
-    from mask_detection.utils.files import written_whole
+    from mask_detection.utils.files import atomic_write
 
     source = hashlib.sha256(model_path.read_bytes()).hexdigest()
     files = {}
     for weights in (FP16, FP32, INT8) if examples else (FP16, FP32):
         ending = "" if weights == FP16 else f"_{weights}"
         files[weights] = folder / f"{model_path.stem}{ending}.tflite"
-        with written_whole(files[weights]) as part:
+        with atomic_write(files[weights]) as part:
             part.write_bytes(pack(convert(model, weights, examples), info, weights, source))
     return files
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from mask_detection.io.images import is_image_file, read_image, write_image
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import check_can_write, make_folder, part_path, read_whole, written_until_end
+from mask_detection.utils.files import check_can_write, growing_output, make_folder, part_path, read_whole
 
 LIST_NAME = "left_out.csv"
 LIST_COLUMNS = ("path", "reason", "copy_of")
@@ -250,7 +250,7 @@ def carry_out(
     summary = Summary()
     own_list = destination / LIST_NAME
     with (
-        written_until_end(own_list) as part,
+        growing_output(own_list) as part,
         part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         rows = csv.writer(file)

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from mask_detection.io.images import read_image
 from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 
 VERSION = 1  # of the method, constants included: results kept by another version are not used
 
@@ -300,7 +300,7 @@ def _save(path: Path, groups: np.ndarray) -> None:
     """Keep groups if the folder can be written to; without them the next run only takes longer."""
     with suppress(OSError, MaskDetectionError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             np.savez_compressed(part, groups=groups)
 
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from mask_detection.data.dataset import TEST, TRAIN, VALIDATION, Samples
 from mask_detection.data.duplicates import content_hashes, find_groups
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import atomic_write, read_whole
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def write_split(path: Path, made: Split) -> None:
     Raises:
         MaskDetectionError: the place cannot be written.
     """
-    with written_whole(path) as part_file:
+    with atomic_write(path) as part_file:
         part_file.write_text(json.dumps({part: samples.names for part, samples in made.parts().items()}, indent=1))
 
 

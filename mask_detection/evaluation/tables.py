@@ -11,7 +11,7 @@ from typing import Any
 from mask_detection.evaluation.figures import size_title
 from mask_detection.evaluation.metrics import Matches, precision_recall_curve
 from mask_detection.inference.detections import CERTAIN_FROM
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 
 
 def photo_table(report: Mapping[str, Any]) -> str:
@@ -103,5 +103,5 @@ def plot_curves(path: Path, matches: Mapping[str, Mapping[str, Matches]]) -> Non
         panel.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         panel.grid(alpha=0.3)
         panel.legend(loc="lower left")
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=110)

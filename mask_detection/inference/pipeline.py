@@ -14,7 +14,7 @@ from mask_detection.inference.drawing import draw
 from mask_detection.io.images import encode_image, read_image
 from mask_detection.models import tflite
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import make_folder, written_whole
+from mask_detection.utils.files import atomic_write, make_folder
 from mask_detection.utils.threads import newest, overlapped, thread_count
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PhotoResult:
             return self
         try:
             make_folder(self.output.parent)
-            with written_whole(self.output) as part:
+            with atomic_write(self.output) as part:
                 part.write_bytes(self.encoded)
         except MaskDetectionError as error:
             return replace(self, record=_failure(self.path, error))

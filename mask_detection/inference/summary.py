@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mask_detection.inference.classes import is_masked
 from mask_detection.inference.sinks import Sink
-from mask_detection.utils.files import check_can_write, written_whole
+from mask_detection.utils.files import atomic_write, check_can_write
 
 if TYPE_CHECKING:
     from mask_detection.inference.detections import Detections
@@ -144,5 +144,5 @@ def open_summary(path: Path | None, source: str) -> Iterator[VideoSummary]:
         yield summary
     finally:
         if path and summary.frames:
-            with written_whole(path) as part:
+            with atomic_write(path) as part:
                 part.write_text(json.dumps(summary.to_record(), indent=2) + "\n", encoding="utf-8")

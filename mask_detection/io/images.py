@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import atomic_write, read_whole
 
 MAX_PIXELS = 200_000_000  # 200 megapixels are 600 MB as BGR
 NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
@@ -89,7 +89,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         MaskDetectionError: OpenCV writes no such format or none of this size, or the place cannot be written.
     """
     data = encode_image(path, image)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)
 
 

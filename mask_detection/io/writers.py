@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from mask_detection.io.images import write_image
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import cannot_write, check_can_write, make_folder, written_until_end
+from mask_detection.utils.files import cannot_write, check_can_write, growing_output, make_folder
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -146,7 +146,7 @@ def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
         raise MaskDetectionError(
             f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder"
         )
-    with written_until_end(path) as part:
+    with growing_output(path) as part:
         video = VideoFile(part, frame_rate)
         try:
             yield video
@@ -196,7 +196,7 @@ def open_json_lines(path: Path) -> Iterator[JsonLines]:
     if str(path) == "-":
         yield JsonLines(sys.stdout)
         return
-    with written_until_end(path) as part, part.open("w", encoding="utf-8") as stream:
+    with growing_output(path) as part, part.open("w", encoding="utf-8") as stream:
         yield JsonLines(stream)
 
 

@@ -22,7 +22,7 @@ from mask_detection.models.preprocessing import PREPROCESSING, detector_input
 from mask_detection.models.tflite import open_interpreter, pack, read_metadata
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE, CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import cannot_write, read_whole, written_whole
+from mask_detection.utils.files import atomic_write, cannot_write, read_whole
 
 if TYPE_CHECKING:
     import keras
@@ -176,5 +176,5 @@ def write_detector(
     source = hashlib.sha256(read_whole(weights, "weights")).hexdigest()
     network = with_default_size(convert(bare, INT8, examples), input_size)
     data = pack(network, ModelInfo(tuple(class_names), input_size), INT8, source)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)

@@ -21,7 +21,7 @@ from mask_detection.models.tflite import Metadata, open_tflite, pack, read_metad
 from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.defaults import PROJECT_FOLDER
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import make_folder, read_whole, written_whole
+from mask_detection.utils.files import atomic_write, make_folder, read_whole
 from mask_detection.utils.tensorflow import silent_native_libraries, start_tensorflow
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def write_export(model_path: Path, model: keras.Model, info: ModelInfo) -> Path:
         MaskDetectionError: the model cannot be converted, or the place cannot be written.
     """
     path = export_path(model_path)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(_make(model, info, _sha256(model_path)))
     return path
 
@@ -216,7 +216,7 @@ def _store(data: bytes, places: tuple[Path, ...]) -> Path | None:
             if _holds_something_else(place):
                 continue
             make_folder(place.parent)
-            with written_whole(place) as part:
+            with atomic_write(place) as part:
                 part.write_bytes(data)
         except MaskDetectionError:
             continue

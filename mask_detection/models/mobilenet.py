@@ -13,7 +13,7 @@ from mask_detection.io.hdf5 import check_room
 from mask_detection.models.keras_file import load_keras_model, make_portable
 from mask_detection.models.preprocessing import PREPROCESSING
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 from mask_detection.utils.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def save_model(
     """
     import keras
 
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         try:
             check_room(part, model)
             keras.saving.save_model(model, part, include_optimizer=False)

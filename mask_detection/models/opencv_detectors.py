@@ -20,7 +20,7 @@ from mask_detection.utils import downloads, sandbox
 from mask_detection.utils.cache import cache_folder
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import atomic_write, read_whole
 
 CAFFE_DETECT_SIZE = 400  # pixels of the image's longer side; the network was trained on 300 x 300
 CAFFE_MIN_SIDE = 64  # pixels, below which its layers shrink to nothing
@@ -247,7 +247,7 @@ def check_survives(loader: Callable[..., object], *files: Path) -> None:
         raise MaskDetectionError(f"{names}: is damaged so that OpenCV crashes ({fault}); delete it and get it again")
     with suppress(OSError, MaskDetectionError):  # nothing is lost but time
         record.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(record) as part:
+        with atomic_write(record) as part:
             part.write_text("\n".join([*tried[1 - MAX_REMEMBERED :], digest.hexdigest()]), encoding="ascii")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import make_folder, read_whole, written_whole
+from mask_detection.utils.files import atomic_write, make_folder, read_whole
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +58,7 @@ def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) ->
         return folder
     remove_run_folder(folder)
     make_folder(folder)
-    with written_whole(record) as part:
+    with atomic_write(record) as part:
         part.write_text(json.dumps(identity))
     return folder
 
@@ -118,11 +118,11 @@ class PhaseCheckpoint:
         Raises:
             MaskDetectionError: the disk is full.
         """
-        with written_whole(self._state(self.epochs_done)) as part, part.open("wb") as file:
+        with atomic_write(self._state(self.epochs_done)) as part, part.open("wb") as file:
             np.savez(file, *(variable.numpy() for variable in _variables(model)))
         for quantity, value in values.items():
             self.curves.setdefault(quantity, []).append(float(value))
-        with written_whole(self._record) as record:
+        with atomic_write(self._record) as record:
             record.write_text(json.dumps(self.curves))
         needed = {self._state(self.epochs_done - 1), self._state(self.best_epoch)}
         for old in set(self._folder.glob(f"{self._phase}_*.npz")) - needed:

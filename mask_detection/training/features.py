@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mask_detection.training.augmentation import Augmentation
 from mask_detection.training.batches import batches
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 from mask_detection.utils.tensorflow import compiled
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_features(
     data = batches(images, frozen.input_shape[1], BATCH_SIZE, augment, seed)
     n_batches = -(-len(images) // BATCH_SIZE)
     predict = compiled(frozen)
-    with written_whole(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         for batch in tqdm(data, title, n_batches, unit="batch", disable=None, leave=False):
             file.write(predict(batch).astype(STORED).tobytes())
 

@@ -15,7 +15,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, classification_report, confu
 from mask_detection.data.dataset import Samples
 from mask_detection.io.images import read_image
 from mask_detection.training.checkpoints import Curves
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 
 LIBRARIES = ("tensorflow", "keras", "opencv-python", "numpy", "scikit-learn")
 MAX_MISTAKES_SHOWN = 48
@@ -57,7 +57,7 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
         MaskDetectionError: the place cannot be written.
     """
     versions = {"python": platform.python_version(), **{name: _version_of(name) for name in LIBRARIES}}
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps({"versions": versions, **content}, indent=2) + "\n")
 
 
@@ -97,7 +97,7 @@ def write_plot(path: Path, curves: dict[str, Curves], test: Samples, predicted: 
     display = ConfusionMatrixDisplay(_confusion(test, predicted), display_labels=test.class_names)
     display.plot(ax=matrix_axis, colorbar=False, cmap="Blues", xticks_rotation=20)
     matrix_axis.set_title(f"{len(test)} test images")
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=110)
 
 
@@ -118,7 +118,7 @@ def write_curves(path: Path, curves: Curves) -> None:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
         axis.legend()
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=110)
 
 
@@ -165,5 +165,5 @@ def _write_contact_sheet(path: Path, images: Sequence[Path], titles: Sequence[st
     for axis, image, title in zip(axes, images, titles, strict=False):
         axis.imshow(read_image(image)[..., ::-1])
         axis.set_title(title, fontsize=7)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=100)

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole, written_whole
+from mask_detection.utils.files import atomic_write, read_whole
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def fetch(remote_file: RemoteFile, folder: Path, timeout_s: float = TIMEOUT_S) -
         other = ", where another file lies"
         logger.warning("%s: is not the known file; it is replaced when that one has arrived whole", path)
     try:
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             transfer(remote_file.address, part, remote_file.n_bytes, timeout_s)
             if not remote_file.matches(part):
                 raise TransferError(_other_file(part, remote_file))

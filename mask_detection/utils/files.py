@@ -48,7 +48,7 @@ def _read(path: Path, what: str, n_bytes: int) -> bytes:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield ``NAME.part.EXT`` beside ``path`` to write to; move it to ``path`` when the block ends without error.
 
     Whatever stood at ``path`` before stays there until then, and for good if the block fails.
@@ -70,8 +70,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def written_until_end(path: Path) -> Iterator[Path]:
-    """Like :func:`written_whole`, for what is of use however far it got: it is moved also after an error or Ctrl-C.
+def growing_output(path: Path) -> Iterator[Path]:
+    """Like :func:`atomic_write`, for what is of use however far it got: it is moved also after an error or Ctrl-C.
 
     Only an ``OSError``, which says that it could not be written as far as that, leaves what was there before; so does
     a file in which nothing was written.

@@ -139,8 +139,6 @@ def test_the_flatten_head_on_small_images(train):
 def test_the_backbone_may_work_at_another_size_than_the_input(train):
     import keras
 
-    from mask_detection.models.load import load_classifier
-
     status, folder = train("--backbone-size", 32, "--epochs", 1, "--bias-for", "c=-30")
 
     model = keras.models.load_model(folder / "model.h5")

@@ -24,7 +24,7 @@ from mask_detection.models.face_detector import FaceDetector
 from mask_detection.training.detector.targets import IGNORED, UNKNOWN_CLASS
 from mask_detection.utils.boxes import box_areas
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import written_whole
+from mask_detection.utils.files import atomic_write
 
 # Labels beside the classes' names:
 NO_CLASS = ""  # a face that teaches nothing about classes
@@ -198,7 +198,7 @@ class ImageStore:
         """
         ids = {DOUBTFUL: IGNORED, **{name: i for i, name in enumerate(class_names)}}
         sizes, boxes = [], [np.empty((0, 4), np.float32)]
-        with written_whole(path) as part, part.open("wb") as file:
+        with atomic_write(path) as part, part.open("wb") as file:
             for annotation in tqdm(annotations, title, unit="photo", disable=None, leave=False):
                 image = read_image(annotation.image)
                 scale = min(1.0, MAX_SIDE / max(image.shape[:2]))
@@ -207,7 +207,7 @@ class ImageStore:
                 file.write(image.tobytes())
                 sizes.append(image.shape[:2])
                 boxes.append(annotation.boxes * np.float32(scale))
-        with written_whole(path.with_suffix(".npz")) as part:
+        with atomic_write(path.with_suffix(".npz")) as part:
             np.savez(
                 part,
                 sizes=np.array(sizes),

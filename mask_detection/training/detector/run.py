@@ -21,7 +21,7 @@ from mask_detection.training.detector import dataset
 from mask_detection.training.detector.dataset import ImageStore
 from mask_detection.training.detector.trainer import DetectorOptions, train_detector
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import check_can_write, read_whole, written_whole
+from mask_detection.utils.files import atomic_write, check_can_write, read_whole
 
 if TYPE_CHECKING:
     import keras
@@ -112,7 +112,7 @@ def gather(options: DetectorRunOptions, run_folder: Path, faults: list[MaskDetec
         "validation_photos": len(validation),
         "faces_by_label": dict(labels.most_common()),
     }
-    with written_whole(record) as unfinished:
+    with atomic_write(record) as unfinished:
         unfinished.write_text(json.dumps(facts), encoding="utf-8")
     return facts
 
