@@ -14,6 +14,7 @@ COMMANDS = {
     "crop-faces": "cut the faces out of photos, by annotations or a face detector",
     "evaluate": "measure accuracy on annotated photos or face crops",
     "export": "write a model as .tflite files for other devices",
+    "synthesize": "put masks on bare faces, correctly and wrongly, for training",
     "train-face-detector": "train the built-in face detector",
     "doctor": "check this machine and say what to do about what does not work",
 }

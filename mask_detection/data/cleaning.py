@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +46,8 @@ class Kind(enum.Enum):
     NO_FACE = "without a marked face"
     NOT_FOUND = "without a face that was found"
     SMALL = "faces too small"
+    TURNED = "faces turned too far"
+    CUT_OFF = "masks cut off"
     HELD_OUT = "in a fold to leave out"
 
 
@@ -240,7 +242,12 @@ def select_images(files: Sequence[Path], pool: Executor) -> tuple[list[Path], li
 
 
 def carry_out(
-    jobs: Sequence[Job], left_out: Sequence[LeftOut], source: Path, destination: Path, pool: Executor
+    jobs: Sequence[Job],
+    left_out: Sequence[LeftOut],
+    source: Path,
+    destination: Path,
+    pool: Executor,
+    own_files: Collection[Path] = (),
 ) -> Summary:
     """Do the jobs on all cores, and list what was left out before and by them.
 
@@ -262,7 +269,7 @@ def carry_out(
                 summary.left_out[entry.kind] += 1
                 rows.writerow(_row(entry, source))
                 _tell(entry)
-    warn_of_strangers(destination, summary.written | {own_list})
+    warn_of_strangers(destination, summary.written | {own_list, *own_files})
     return summary
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ SUSPECT_CONFIDENCE = 0.35  # below, a box is no face unless an annotation says s
 MATCH_IOU = 0.5  # from here on a detected box is of the same face as an annotated one
 TIGHT_CROP_SIDE = 256  # pixels; a picture this small is itself the crop of a face, if no face is found in it
 
+Found = TypeVar("Found")
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -60,14 +62,14 @@ def prepare_annotated_crops(
     files = [path for path in cleaning.list_files(photo_folder) if path.suffix.lower() not in ANNOTATION_SUFFIXES]
     with cleaning.worker_pool() as pool:
         images, left_out = cleaning.select_images(files, pool)
-        pairs = _pair(images, photo_folder, annotation_folder)
+        pairs = pair_annotations(images, photo_folder, annotation_folder)
         left_out += [
             LeftOut(path, Kind.NOT_ANNOTATED, "has no annotation file") for path in images if path not in pairs
         ]
         is_yolo = any(path.suffix == ".txt" for path in pairs.values())
         class_names = read_class_names(annotation_folder) if is_yolo else {}
-        photos = _name_photos(cleaning.group_copies(list(pairs), pool), photo_folder)
-        detect = _one_at_a_time(detector.detect) if detector else _detect_nothing
+        photos = name_photos(cleaning.group_copies(list(pairs), pool), photo_folder)
+        detect = one_at_a_time(detector.detect) if detector else _detect_nothing
         find_faces = partial(_marked_faces, pairs=pairs, class_names=class_names, detect=detect)
         jobs = [partial(cut_photo, photo, find_faces, destination, options) for photo in photos]
         return cleaning.carry_out(jobs, left_out, source, destination, pool)
@@ -94,24 +96,25 @@ def prepare_detected_crops(source: Path, destination: Path, options: CropOptions
             raise MaskDetectionError(f"{source}: holds no images; name a folder that holds a folder for each class")
         groups = cleaning.group_copies(images, pool)
         names = cleaning.jpeg_names([group[0].relative_to(source) for group in groups])
-        detect = _one_at_a_time(detector.detect)
+        detect = one_at_a_time(detector.detect)
         jobs = [
             partial(_cut_class_photo, photo, partial(_main_face, name=name, detect=detect), destination, options)
-            for photo, name in zip(_name_photos(groups, source), names, strict=True)
+            for photo, name in zip(name_photos(groups, source), names, strict=True)
         ]
         return cleaning.carry_out(jobs, left_out, source, destination, pool)
 
 
-def _name_photos(groups: Sequence[Sequence[Path]], folder: Path) -> list[Photo]:
+def name_photos(groups: Sequence[Sequence[Path]], folder: Path) -> list[Photo]:
+    """Name photos, each with its copies, by their place in a folder: ``a/b.jpg`` becomes ``a_b``."""
     names = cleaning.jpeg_names([Path("_".join(group[0].relative_to(folder).parts)) for group in groups])
     return [Photo(group, name.stem) for group, name in zip(groups, names, strict=True)]
 
 
-def _one_at_a_time(detect: Detect) -> Detect:
-    """Let many threads share a detector: its network holds the state of one picture, and uses all cores by itself."""
+def one_at_a_time(detect: Callable[[np.ndarray], Found]) -> Callable[[np.ndarray], Found]:
+    """Let many threads share a detector: its network holds the state of one image, and uses all cores by itself."""
     lock = threading.Lock()
 
-    def detect_alone(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect_alone(frame: np.ndarray) -> Found:
         with lock:
             return detect(frame)
 
@@ -132,8 +135,12 @@ def _find_folders(source: Path, annotation_folder: Path | None) -> tuple[Path, P
     return photo_folder, annotation_folder
 
 
-def _pair(images: Sequence[Path], photo_folder: Path, annotation_folder: Path) -> dict[Path, Path]:
-    """The images that have an annotation file at the same place in the other folder; XML goes before text."""
+def pair_annotations(images: Sequence[Path], photo_folder: Path, annotation_folder: Path) -> dict[Path, Path]:
+    """The images that have an annotation file at the same place in the other folder; XML goes before text.
+
+    Raises:
+        MaskDetectionError: there is none.
+    """
     pairs = {}
     for image in images:
         place = annotation_folder / image.relative_to(photo_folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+WITH_MASK, WORN_WRONG = "with_mask", "mask_weared_incorrect"  # as the public data sets name their folders
+
 # In small letters, without anything between the words.
 MASKED_NAMES = {"withmask", "mask", "masked", "facemask", "masks"}
 BARE_NAMES = {"withoutmask", "nomask", "unmasked", "withoutmasks", "notmasked"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mask_detection.models.face_detector import FaceDetector
+from mask_detection.models.face_detector import FaceDetector, keep_faces
 from mask_detection.models.preprocessing import scaled
 from mask_detection.utils import downloads, sandbox
 from mask_detection.utils.cache import cache_folder
@@ -125,8 +125,26 @@ class YuNetFaceDetector(FaceDetector):
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`FaceDetector.propose`."""
-        rows = np.concatenate([_yunet_rows(network, frame, long_side) for long_side, network in self._passes])
+        rows = self._rows(frame)
         return rows[:, :4], rows[:, 4]
+
+    def find_landmarks(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the faces of an image with five landmarks each, the most confident first.
+
+        Args:
+            frame: the image, (H, W, 3) BGR uint8.
+
+        Returns:
+            Boxes and confidences as :meth:`detect` gives them, and (N, 5, 2) float32 x, y in pixels, perhaps outside
+            the image: the eye and then the other eye, the tip of the nose, the corners of the mouth; of each pair
+            first the one that is further left where the head is upright.
+        """
+        rows = self._rows(frame)
+        boxes, kept = keep_faces(rows[:, :4], rows[:, 4], frame.shape[:2], self.confidence)
+        return boxes, rows[kept, 4].astype(np.float32), rows[kept, 5:].reshape(-1, 5, 2).astype(np.float32)
+
+    def _rows(self, frame: np.ndarray) -> np.ndarray:
+        return np.concatenate([_yunet_rows(network, frame, long_side) for long_side, network in self._passes])
 
 
 def open_yunet(path: Path) -> cv2.FaceDetectorYN:
@@ -145,18 +163,18 @@ def open_yunet(path: Path) -> cv2.FaceDetectorYN:
 
 
 def _yunet_rows(network: cv2.FaceDetectorYN, frame: np.ndarray, long_side: int) -> np.ndarray:
-    """One pass over the image at one scale: (M, 5) x1, y1, x2, y2 in pixels of the image, confidence."""
+    """One pass over the image at one scale: (M, 15) x1, y1, x2, y2, confidence, x and y of five landmarks."""
     height, width = frame.shape[:2]
     scale = long_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     network.setInputSize(size)
     _, found = network.detect(scaled(frame, size))
     if found is None:
-        return np.empty((0, 5))
+        return np.empty((0, 15))
     found = _finite(found)
-    corner, sides, confidence = found[:, :2], found[:, 2:4], found[:, 14:]  # 4..13 are landmarks
+    corner, sides, landmarks, confidence = np.split(found, [2, 4, 14], axis=1)
     back = np.array([width / size[0], height / size[1]])
-    return np.hstack([corner * back, (corner + sides) * back, confidence])
+    return np.hstack([corner * back, (corner + sides) * back, confidence, landmarks * np.tile(back, 5)])
 
 
 class HaarFaceDetector(FaceDetector):

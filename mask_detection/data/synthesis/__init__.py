@@ -1,0 +1,1 @@
+"""Masks put on bare faces by program, correctly and wrongly worn."""

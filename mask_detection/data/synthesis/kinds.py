@@ -1,0 +1,13 @@
+"""How a mask is worn, by where its upper edge lies; and the class that this is."""
+
+from __future__ import annotations
+
+from mask_detection.inference.classes import WITH_MASK, WORN_WRONG
+
+CORRECT = "correct"  # over the nose
+TIP = "tip"  # at the tip of the nose, which shows
+NOSE = "nose"  # below the nose
+CHIN = "chin"  # below the mouth
+
+CLASS_OF_KIND = {CORRECT: WITH_MASK, TIP: WORN_WRONG, NOSE: WORN_WRONG, CHIN: WORN_WRONG}
+KINDS = tuple(CLASS_OF_KIND)
