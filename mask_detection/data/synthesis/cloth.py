@@ -179,12 +179,12 @@ def _wrinkles(rows: int, columns: int, wrinkling: float, rng: np.random.Generato
 def _surgical(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Pleats that open towards the middle, hems above and below, welded sides: height in D, and darkening."""
     height, ink = np.zeros_like(u), np.ones_like(u)
-    opening = rng.uniform(0.012, 0.03)
+    opening, crease = rng.uniform(0.012, 0.03), rng.uniform(0.08, 0.2)
     sag = rng.normal(0, 0.03)
     for pleat in np.array([0.3, 0.5, 0.7]) + rng.normal(0, 0.025, 3):
         below = v - pleat - sag * (1 - u**2)
         height += opening * np.clip(1 - np.abs(below + 0.09) / 0.09, 0, 1) * np.where(below < 0, 1, 0)
-        ink -= 0.10 * _bump(np.maximum(below, 0), 0.025) * (below > -0.004)
+        ink -= crease * _bump(np.maximum(below, 0), 0.025) * (below > -0.004)
     for hem in (rng.uniform(0.05, 0.09), rng.uniform(0.92, 0.96)):
         ink -= rng.uniform(0.03, 0.1) * _bump(v - hem, 0.012)
     height += 0.012 * _bump(v - 0.04, 0.03) * (np.abs(u) < 0.5)  # the wire over the nose
@@ -235,12 +235,12 @@ def _from_edge(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _pattern(look: Look, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The cloth's colours, flat: (rows, columns, 3) float32."""
-    share = _pattern_share(look.pattern, u * np.float32(1.15), v, rng)
+    fraction = _pattern_fraction(look.pattern, u * np.float32(1.15), v, rng)
     first, second = np.array(look.colour, np.float32), np.array(look.second_colour, np.float32)
-    return first + (second - first) * share[..., None].astype(np.float32)
+    return first + (second - first) * fraction[..., None].astype(np.float32)
 
 
-def _pattern_share(pattern: str, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _pattern_fraction(pattern: str, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How much of the second colour there is, 0..1."""
     if pattern == "plain":
         return np.zeros_like(u)
@@ -248,11 +248,16 @@ def _pattern_share(pattern: str, u: np.ndarray, v: np.ndarray, rng: np.random.Ge
     a = (u * np.cos(turn) + v * np.sin(turn)) * 2 * np.pi / period
     b = (v * np.cos(turn) - u * np.sin(turn)) * 2 * np.pi / period
     if pattern == "stripes":
-        return (np.sin(a) > rng.uniform(-0.4, 0.6)).astype(np.float32)
+        return _step(np.sin(a) - rng.uniform(-0.4, 0.6))
     if pattern == "checks":
-        return 0.5 * (np.sin(a) > 0.2) + 0.5 * (np.sin(b) > 0.2)
+        return 0.5 * _step(np.sin(a) - 0.2) + 0.5 * _step(np.sin(b) - 0.2)
     if pattern == "dots":
-        return (np.cos(a) + np.cos(b) > rng.uniform(0.7, 1.3)).astype(np.float32)
+        return _step(np.cos(a) + np.cos(b) - rng.uniform(0.7, 1.3))
     size = rng.integers(8, 22)
     blots = cv2.resize(rng.standard_normal((size, 2 * size), np.float32), u.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip((blots - rng.uniform(-0.2, 0.9)) * 6, 0, 1)
+    return _step(blots - rng.uniform(-0.2, 0.9))
+
+
+def _step(height: np.ndarray) -> np.ndarray:
+    """0 below and 1 above, with a soft edge, as a jagged one would show."""
+    return np.clip(height * 4 + 0.5, 0, 1).astype(np.float32)

@@ -101,9 +101,10 @@ def survey_photo(
     except MaskDetectionError as error:
         return Survey(photo, left_out=[cleaning.fault(file, error), *copies])
     boxes, _, landmarks = find_landmarks(image)
-    labels = ["without_mask"] * len(boxes) if labelled is None else _labels_of(boxes, *labelled)
-    masked = np.array([is_masked(label) for label in labels], bool)
-    faces = [BareFace(i + 1, boxes[i], landmarks[i]) for i, label in enumerate(labels) if is_bare(label)]
+    labels = None if labelled is None else _labels_of(boxes, *labelled)
+    bare = [i for i in range(len(boxes)) if labels is None or is_bare(labels[i])]
+    masked = [i for i in range(len(boxes)) if labels is not None and is_masked(labels[i])]
+    faces = [BareFace(i + 1, boxes[i], landmarks[i]) for i in bare]
     if not faces:
         copies = [LeftOut(file, Kind.NOT_FOUND, "has no bare face that the detector finds"), *copies]
     return Survey(photo, digest, faces, cut_swatches(image, landmarks[masked], file.name), copies)
