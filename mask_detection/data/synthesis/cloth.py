@@ -14,7 +14,7 @@ import numpy as np
 
 Colour = tuple[int, int, int]  # blue, green, red, in a photo of white light where faces have `light.MIDDLE_GREY`
 
-WHITE: Colour = (240, 240, 238)
+WHITE: Colour = (243, 240, 235)
 SURGICAL_COLOURS: dict[str, tuple[Colour, float]] = {  # and how often
     "light blue": ((230, 210, 168), 0.38),
     "blue": ((214, 172, 112), 0.08),

@@ -16,7 +16,7 @@ LIGHT_SPREAD = 0.45  # D, blur of that light and shade
 LIGHT_UNIT = 14.0  # D in pixels, at most, when it is measured
 
 SKIN = np.array([0.80, 0.95, 1.18], np.float32)  # blue, green, red over luminance, in white light
-CAST = 0.3  # power: how far cloth follows the colour of the light; skins differ as much as lamps do
+CAST = 0.25  # power: how far cloth follows the colour of the light; skins differ as much as lamps do
 GREY_SKIN = 30.0  # difference of the skin's largest and smallest channel; below, a photo is thought to lack colour
 
 KNEE, LIMIT = 225.0, 253.0  # from where on and to where cameras compress highlights
