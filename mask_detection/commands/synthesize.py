@@ -31,11 +31,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mask_detection.commands import cli, options
-from mask_detection.commands.prepare import print_summary
+from mask_detection.commands import cli, options, outputs
 from mask_detection.data.folds import FOLDS
 from mask_detection.data.synthesis.kinds import KINDS
-from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
     from mask_detection.models.opencv_detectors import YuNetFaceDetector
@@ -103,8 +101,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary = photos.synthesize(
         args.source, args.destination, wanted, yunet.find_landmarks, args.annotations, args.cloth_from
     )
-    print_summary(summary, args.destination)
-    if not summary.written:
-        left_out = args.destination / cleaning.LIST_NAME
-        raise MaskDetectionError(f"{args.source}: no face of it could get a mask; {left_out} tells why")
-    return cli.EXIT_SOME_FAILED if summary.left_out[cleaning.Kind.FAULTY] else cli.EXIT_DONE
+    return outputs.report_data_set(summary, args.source, args.destination)
