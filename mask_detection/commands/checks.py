@@ -23,7 +23,7 @@ from mask_detection import __version__
 from mask_detection.commands import cli, options
 from mask_detection.utils import defaults, sandbox
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import read_whole
+from mask_detection.utils.files import list_files, read_whole
 from mask_detection.utils.tensorflow import print_tensorflow
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def face_detectors(folder: Path) -> Iterator[Finding]:
     yield Finding("folder", str(folder))
     if not folder.is_dir():
         raise MaskDetectionError(f"{folder}: there is no such folder; name the one with the face detector's files")
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES)
+    files = [path for path in list_files(folder, subfolders=False) if path.suffix in WEIGHTS_SUFFIXES]
     yield from map(_weights_file, files)
     if "cv2" in sys.modules:
         yield from _detectors(folder, {path.suffix for path in files})

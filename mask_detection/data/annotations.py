@@ -21,8 +21,10 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
-from mask_detection.io.images import is_image_file, read_image
+from mask_detection.io.image_files import list_image_files
+from mask_detection.io.images import read_image
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import list_files
 
 ANNOTATION_SUFFIXES = (".txt", ".xml")  # of two files with one stem the later, XML, is read
 CLASS_NAME_FILES = ("classes.txt", "*.names", "data.yaml")  # patterns, the first found counts
@@ -137,21 +139,14 @@ def _class_name_files(*folders: Path) -> Iterator[Path]:
 
 def _pair_by_stem(images: Path, annotations: Path) -> dict[Path, Path]:
     """The photos of one folder, by name, each with the file of the same stem in the other folder."""
-    files = {path.stem: path for path in _files(annotations) if _is_annotation_file(path)}
-    photos = [path for path in _files(images) if not _is_annotation_file(path) and is_image_file(path)]
+    files = {path.stem: path for path in list_files(annotations, subfolders=False) if _is_annotation_file(path)}
+    photos = [path for path in list_image_files(images, subfolders=False) if not _is_annotation_file(path)]
     pairs = {photo: files.pop(photo.stem) for photo in photos if photo.stem in files}
     if not pairs:
         raise MaskDetectionError(f"{annotations}: no .xml or .txt file is named like an image in {images}")
     _warn_of_unpaired("without an annotation file", set(photos) - set(pairs))
     _warn_of_unpaired("without an image", set(files.values()) - set(_class_name_files(annotations)))
     return pairs
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise MaskDetectionError(f"{folder}: cannot be listed ({error.strerror}); check the path") from None
 
 
 def _is_annotation_file(path: Path) -> bool:

@@ -25,7 +25,14 @@ from tqdm import tqdm
 
 from mask_detection.io.images import is_image_file, read_image, write_image
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import check_can_write, growing_output, make_folder, part_path, read_whole
+from mask_detection.utils.files import (
+    check_can_write,
+    growing_output,
+    list_files,
+    make_folder,
+    part_path,
+    read_whole,
+)
 
 LIST_NAME = "left_out.csv"
 LIST_COLUMNS = ("path", "reason", "copy_of")
@@ -136,29 +143,6 @@ def prepare_images(source: Path, destination: Path, size: int) -> Summary:
             partial(_prepare_image, group, destination / name, size) for group, name in zip(groups, names, strict=True)
         ]
         return carry_out(jobs, others, source, destination, pool)
-
-
-def list_files(folder: Path) -> list[Path]:
-    """The files of a folder and those below it, by path, without those whose name begins with a dot.
-
-    Raises:
-        MaskDetectionError: one of the folders cannot be listed.
-    """
-    files: list[Path] = []
-    seen: set[Path] = set()  # links may lead in a circle
-    for place, subfolders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        if (real := Path(place).resolve()) in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        files += [Path(place, name) for name in names if not name.startswith(".")]
-    # No pipes and devices, which never end; dead links stay, to be reported.
-    return sorted(path for path in files if path.is_file() or not path.exists())
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise MaskDetectionError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
 
 def group_copies(images: Sequence[Path], pool: Executor) -> list[list[Path]]:

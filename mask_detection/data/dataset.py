@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mask_detection.io.images import is_image_file, read_image
+from mask_detection.io.image_files import list_image_files
+from mask_detection.io.images import read_image
 from mask_detection.utils.errors import MaskDetectionError
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def scan(folders: Sequence[Path]) -> Samples:
         if not folder.is_dir():
             raise MaskDetectionError(f"{folder}: there is no such folder; name one that holds a folder for each class")
         for part, class_folder in _class_folders(folder):
-            images = [(path, part) for path in sorted(class_folder.rglob("*")) if _is_visible_image(path, class_folder)]
+            images = [(path, part) for path in list_image_files(class_folder)]
             found.setdefault(class_folder.name, []).extend(images)
     _check_classes(folders, {name: len(images) for name, images in found.items()})
     class_names = tuple(sorted(found))
@@ -106,7 +107,7 @@ def list_images(folders: Sequence[Path]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for folder in folders:
-        images = [path for path in sorted(folder.rglob("*")) if _is_visible_image(path, folder)]
+        images = list_image_files(folder)
         if not images:
             raise MaskDetectionError(f"{folder}: holds no images; name a folder that does")
         found += images
@@ -129,11 +130,6 @@ def _class_folders(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _visible_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _is_visible_image(path: Path, below: Path) -> bool:
-    hidden = any(name.startswith(".") for name in path.relative_to(below).parts)
-    return not hidden and path.is_file() and is_image_file(path)
 
 
 def _check_classes(folders: Sequence[Path], counts: dict[str, int]) -> None:

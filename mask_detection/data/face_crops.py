@@ -23,6 +23,7 @@ from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils.boxes import box_areas, box_iou
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import list_files
 
 PHOTO_FOLDERS = ("images", "JPEGImages")  # as YOLO's and VOC's own sets name them
 ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels")
@@ -59,7 +60,7 @@ def prepare_annotated_crops(
         MaskDetectionError: no photo is annotated, class names are missing, or the destination cannot be written.
     """
     photo_folder, annotation_folder = _find_folders(source, annotation_folder)
-    files = [path for path in cleaning.list_files(photo_folder) if path.suffix.lower() not in ANNOTATION_SUFFIXES]
+    files = [path for path in list_files(photo_folder) if path.suffix.lower() not in ANNOTATION_SUFFIXES]
     with cleaning.worker_pool() as pool:
         images, left_out = cleaning.select_images(files, pool)
         pairs = pair_annotations(images, photo_folder, annotation_folder)
@@ -91,7 +92,7 @@ def prepare_detected_crops(source: Path, destination: Path, options: CropOptions
         MaskDetectionError: there are no images, or the destination cannot be written.
     """
     with cleaning.worker_pool() as pool:
-        images, left_out = cleaning.select_images(cleaning.list_files(source), pool)
+        images, left_out = cleaning.select_images(list_files(source), pool)
         if not images:
             raise MaskDetectionError(f"{source}: holds no images; name a folder that holds a folder for each class")
         groups = cleaning.group_copies(images, pool)

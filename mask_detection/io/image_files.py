@@ -1,8 +1,9 @@
-"""Which image files are meant: the ones behind files, folders and globs."""
+"""Which image files are meant: those in a folder, and those behind files, folders and globs."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -10,6 +11,9 @@ from typing import NamedTuple
 
 from mask_detection.io.images import is_image_file
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import list_files
+
+logger = logging.getLogger(__name__)
 
 
 class ImageFile(NamedTuple):
@@ -17,6 +21,16 @@ class ImageFile(NamedTuple):
 
     path: Path
     name: PurePath
+
+
+def list_image_files(folder: Path, *, subfolders: bool = True) -> list[Path]:
+    """List the images of a folder by path, without hidden ones; one that cannot be listed is named in a warning."""
+
+    def warn(error: MaskDetectionError) -> None:
+        logger.warning("%s", error)
+
+    files = list_files(folder, subfolders=subfolders, follow_links=False, on_error=warn)
+    return [path for path in files if os.path.isfile(path) and is_image_file(path)]  # noqa: PTH113 (entry denied)
 
 
 def find_images(inputs: Sequence[str]) -> list[ImageFile]:
@@ -49,9 +63,7 @@ def _matches(text: str) -> list[Path]:
 def _images_behind(path: Path) -> list[ImageFile]:
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir() fails where the path is too long or entry denied)
         return [ImageFile(path, PurePath(path.name))]
-    below = ((file, file.relative_to(path)) for file in sorted(path.rglob("*")))
-    visible = ((file, name) for file, name in below if not any(part.startswith(".") for part in name.parts))
-    return [ImageFile(file, name) for file, name in visible if file.is_file() and is_image_file(file)]
+    return [ImageFile(file, file.relative_to(path)) for file in list_image_files(path)]
 
 
 def _with_distinct_names(images: list[ImageFile]) -> list[ImageFile]:

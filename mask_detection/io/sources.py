@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from mask_detection.io.capture import WARM_UP_S, LiveCapture, find_cameras, open_camera, open_stream, read_frame
-from mask_detection.io.images import is_image_file, read_image
+from mask_detection.io.image_files import list_image_files
+from mask_detection.io.images import read_image
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -134,8 +135,7 @@ class FrameFolder(VideoSource):
         Raises:
             MaskDetectionError: there are none.
         """
-        visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-        self._files = sorted((path for path in visible if path.is_file() and is_image_file(path)), key=_by_number)
+        self._files = sorted(list_image_files(folder, subfolders=False), key=_by_number)
         if not self._files:
             raise MaskDetectionError(f"{folder}: no images are there; give a video file, or a folder of frames")
         super().__init__(str(folder), FALLBACK_FRAME_RATE, len(self._files))

@@ -1,9 +1,9 @@
-"""Reading files whole, and writing them so that they appear under their name only when they are whole."""
+"""Reading files whole, writing them so that they get their name only when they are whole, and listing folders."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,3 +139,42 @@ def check_can_write(path: Path) -> None:
         raise MaskDetectionError(f"{path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise MaskDetectionError(f"{path}: the folder {path.parent} denies writing; name another place")
+
+
+def list_files(
+    folder: Path,
+    *,
+    subfolders: bool = True,
+    follow_links: bool = True,
+    on_error: Callable[[MaskDetectionError], None] | None = None,
+) -> list[Path]:
+    """List the files of a folder by path, without names that begin with a dot, pipes and devices.
+
+    Args:
+        folder: where to look.
+        subfolders: whether to look into the folders below it, to the bottom.
+        follow_links: whether to look into folders that links lead to, each once.
+        on_error: is given what is wrong with a folder that cannot be listed, and its files are missing; without it
+            the first such error is raised.
+
+    Returns:
+        Files and dead links, which reading then reports.
+
+    Raises:
+        MaskDetectionError: one of the folders cannot be listed, without ``on_error``.
+    """
+
+    def refuse(error: OSError) -> None:
+        fault = f"{error.filename}: cannot be listed ({error.strerror}); check the path and its permissions"
+        if on_error is None:
+            raise MaskDetectionError(fault)
+        on_error(MaskDetectionError(fault))
+
+    files: list[Path] = []
+    seen: set[str] = set()
+    for place, below, names in os.walk(folder, onerror=refuse, followlinks=follow_links):
+        is_new = (real := os.path.realpath(place)) not in seen
+        seen.add(real)
+        below[:] = sorted(name for name in below if subfolders and is_new and not name.startswith("."))
+        files += [Path(place, name) for name in names if is_new and not name.startswith(".")]
+    return sorted(path for path in files if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113

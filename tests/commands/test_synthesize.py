@@ -86,7 +86,7 @@ def test_each_face_gets_a_crop_of_each_kind_in_its_class_folder(source, destinat
     assert capsys.readouterr().out.splitlines() == [
         f"{destination / 'mask_weared_incorrect'}: 9 images",
         f"{destination / 'with_mask'}: 3 images",
-        f"left out: nothing; see {destination / 'left_out.csv'}",
+        f"excluded: nothing; see {destination / 'left_out.csv'}",
     ]
     assert dataset.scan([destination]).class_counts == {"mask_weared_incorrect": 9, "with_mask": 3}
 
@@ -274,7 +274,7 @@ def shifted(image: np.ndarray, corner: tuple[int, int]) -> tuple[np.ndarray, np.
 def test_small_faces_are_left_out(source, destination, errors):
     assert synthesize(source, destination, "--min-size", 200) == 2
     (error,) = errors()
-    assert error.endswith(f"no face of it could get a mask; {destination / 'left_out.csv'} tells why")
+    assert error.endswith(f"{destination / 'left_out.csv'}")
     assert left_out(destination)["b.png"] == "face 1, has only 87 x 106 pixels"
 
 
