@@ -184,7 +184,7 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
         "--alert-class",
         nargs="+",
         metavar="NAME",
-        help="the classes to raise it for (default: the model's class without a mask)",
+        help="the classes to raise it for (default: the model's classes without a mask and with one worn wrong)",
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from mask_detection.inference.classes import is_bare
+from mask_detection.inference import classes
 from mask_detection.inference.sinks import Sink
 from mask_detection.inference.tracking import MAX_GAP
 from mask_detection.utils.errors import MaskDetectionError
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]) -> tuple[str, ...]:
-    """The classes to raise the alarm for: those given, or the model's class of faces without a mask.
+    """The classes to raise the alarm for: those given, or the model's of faces without a mask and with one worn wrong.
 
     Raises:
         MaskDetectionError: the model has no such class.
@@ -40,7 +40,7 @@ def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]
     for name in given or ():
         if name not in class_names:
             raise MaskDetectionError(f"--alert-class {name}: is no class of the model; name one of {known}")
-    chosen = tuple(given or filter(is_bare, class_names))
+    chosen = tuple(given or classes.alert_classes(class_names))
     if not chosen:
         raise MaskDetectionError(
             f"--alert-command: the model has no class called without_mask; name one of {known} with --alert-class"

@@ -1,14 +1,20 @@
-"""What a class's name says: data sets spell the two classes in many ways, and a model may know further ones."""
+"""What class names mean, in one place: data sets spell the classes in many ways, and a model may know others."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 WITH_MASK, WORN_WRONG = "with_mask", "mask_weared_incorrect"  # as the public data sets name their folders
 
 # In small letters, without anything between the words.
 MASKED_NAMES = {"withmask", "mask", "masked", "facemask", "masks"}
 BARE_NAMES = {"withoutmask", "nomask", "unmasked", "withoutmasks", "notmasked"}
+WORN_WRONG_NAMES = {
+    *("maskwearedincorrect", "maskwornincorrect", "maskwornincorrectly", "wornincorrectly", "incorrectmask"),
+    *("incorrectlyworn", "incorrect", "incorrectlymasked", "wornwrong", "maskwornwrong", "wrongmask", "improper"),
+}
+WORN_WRONG = "worn wrong"  # as images and tables show the class
 
 
 def is_masked(class_name: str) -> bool:
@@ -19,6 +25,21 @@ def is_masked(class_name: str) -> bool:
 def is_bare(class_name: str) -> bool:
     """Tell whether a class is that of faces without a mask, such as ``without_mask`` or ``No Mask``."""
     return _plain(class_name) in BARE_NAMES
+
+
+def is_worn_wrong(class_name: str) -> bool:
+    """Tell whether a class is that of masks under the nose or chin, such as ``mask_weared_incorrect``."""
+    return _plain(class_name) in WORN_WRONG_NAMES
+
+
+def alert_classes(class_names: Iterable[str]) -> tuple[str, ...]:
+    """The classes of faces that no mask protects: without one, and with one that is worn wrong."""
+    return tuple(name for name in class_names if is_bare(name) or is_worn_wrong(name))
+
+
+def shown(class_name: str) -> str:
+    """A class's name as images show it; files keep the data sets' spelling."""
+    return WORN_WRONG if is_worn_wrong(class_name) else class_name
 
 
 def _plain(class_name: str) -> str:

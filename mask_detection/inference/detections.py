@@ -135,9 +135,12 @@ class Detections:
         return [track_id if track_id >= 0 else None for track_id in self.track_ids.tolist()]
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One plain dictionary a face, ready for JSON: ``uncertain`` and ``track`` stand only where they apply."""
+        """One plain dictionary a face, ready for JSON: ``uncertain`` and ``track`` stand only where they apply.
+
+        ``probabilities`` holds that of each class.
+        """
         records = []
-        for face in self:
+        for face, probabilities in zip(self, self.probabilities.astype(float).round(4).tolist(), strict=True):
             record: dict[str, Any] = {
                 "box": list(face.box),
                 "label": face.label,
@@ -148,6 +151,7 @@ class Detections:
                 record["uncertain"] = True
             if face.track is not None:
                 record["track"] = face.track
+            record["probabilities"] = dict(zip(self.class_names, probabilities, strict=True))
             records.append(record)
         return records
 

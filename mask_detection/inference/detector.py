@@ -7,13 +7,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
 from mask_detection.inference.detections import Detections
+from mask_detection.inference.joining import Join
 from mask_detection.inference.pipeline import detected_frames
 from mask_detection.io.images import AnyImage, to_bgr
 from mask_detection.io.sources import VideoSource, open_source
@@ -260,11 +261,13 @@ class MaskDetector:
         face_detector, classifier = self.load()
         if classifier is None:
             return Detections(boxes, confidences, class_scores, face_detector.class_names)
-        probabilities = self._classified(frame, boxes)
-        if sorted(face_detector.class_names) == sorted(classifier.class_names):
-            order = [face_detector.class_names.index(name) for name in classifier.class_names]
-            probabilities = join(probabilities, class_scores[:, order])
+        probabilities = self._join(self._classified(frame, boxes), class_scores)
         return Detections(boxes, confidences, probabilities, classifier.class_names)
+
+    @cached_property
+    def _join(self) -> Join:
+        face_detector, classifier = self.load()
+        return Join(classifier.class_names if classifier else (), face_detector.class_names)
 
     def _find(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         face_detector = self.load().face_detector
@@ -277,11 +280,6 @@ class MaskDetector:
         crops = crop_faces(frame, boxes)
         with self._classifying:
             return classifier.classify(crops)
-
-
-def join(of_classifier: np.ndarray, of_detector: np.ndarray) -> np.ndarray:
-    """Join the probabilities (N, n_classes) of a classifier and a face detector for the same faces: their mean."""
-    return (of_classifier + of_detector) / 2
 
 
 def _pixels_inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:

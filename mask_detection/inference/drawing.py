@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mask_detection.inference.classes import is_bare, is_masked
+from mask_detection.inference.classes import is_bare, is_masked, is_worn_wrong, shown
 from mask_detection.inference.detections import Detections
 from mask_detection.io.images import AnyImage, to_bgr
 from mask_detection.utils.boxes import box_areas, intersection_areas
@@ -19,12 +19,16 @@ Color = tuple[int, int, int]  # BGR, 0..255
 
 GREEN: Color = (60, 180, 40)
 RED: Color = (40, 40, 220)
+# Of all colours tried the one that people with any kind of colour blindness tell best from green and red, by the
+# simulation of Machado et al. 2009: CIELAB distances of 68 and more.
+PURPLE: Color = (220, 60, 150)
 GREY: Color = (150, 150, 150)  # outline of an uncertain face
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (0, 0, 0)
 
 TEXT_FRACTION = 0.028  # height of the letters, of the image's smaller side
 MIN_TEXT_PIXELS = 12
+DASH = 8  # length of a dash and the gap after it, in line widths
 MAX_HIDDEN = 0.1  # fraction of a face that another face's label may cover
 
 
@@ -54,8 +58,12 @@ def draw(image: AnyImage, detections: Detections) -> np.ndarray:
         color, percentage = colors[labels[i]], f"{probabilities[i]:.0%}"
         x1, y1, x2, y2 = box.tolist()
         outline = GREY if uncertain[i] else color
-        cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness=max(2, text_height // 8))
-        for text in (f"{labels[i]}: {percentage}", percentage):
+        thickness = max(2, text_height // 8)
+        if is_worn_wrong(labels[i]):
+            _draw_dashed(annotated, (x1, y1, x2 - 1, y2 - 1), outline, thickness)
+        else:
+            cv2.rectangle(annotated, (x1, y1), (x2 - 1, y2 - 1), outline, thickness)
+        for text in (f"{shown(labels[i])}: {percentage}", percentage):
             patch = render_label(text, color, text_height)
             place = _place_label(patch.shape, box, annotated.shape)
             if not _hides_a_face(place, others):
@@ -65,17 +73,29 @@ def draw(image: AnyImage, detections: Detections) -> np.ndarray:
     return annotated
 
 
+def _draw_dashed(image: np.ndarray, corners: tuple[int, int, int, int], color: Color, thickness: int) -> None:
+    """Draw a rectangle of dashes, so that colour is not all that tells a class; a dash lies on each corner."""
+    x1, y1, x2, y2 = corners
+    for start, end in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))):
+        length = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+        n_dashes = max(2, round(length / (DASH * thickness)))
+        places = np.linspace(start, end, 2 * n_dashes).round().astype(int)  # where dashes and gaps begin and end
+        for begin, stop in zip(places[::2].tolist(), places[1::2].tolist(), strict=True):
+            cv2.line(image, begin, stop, color, thickness)
+
+
 def choose_text_height(image_shape: tuple[int, ...]) -> int:
     """The height of the letters in pixels that suits an image of shape (height, width, …)."""
     return max(MIN_TEXT_PIXELS, round(TEXT_FRACTION * min(image_shape[:2])))
 
 
 def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
-    """Green for the class with mask, red for the one without, a colour of its own for any other."""
+    """Green for the class with mask, red for the one without, purple for worn wrong, a colour of its own for others."""
     colors: dict[str, Color] = {}
     others = _other_colors(len(class_names))
     for name, other in zip(class_names, others, strict=True):
-        colors[name] = GREEN if is_masked(name) else RED if is_bare(name) else other
+        known = GREEN if is_masked(name) else RED if is_bare(name) else PURPLE if is_worn_wrong(name) else None
+        colors[name] = known or other
     return colors
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mask_detection.inference.classes import shown
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.drawing import Color, choose_text_height, class_colors, render_label
 from mask_detection.utils.boxes import intersection_areas
@@ -56,7 +57,7 @@ class Overlay:
         counts, rate = Counter(detections.labels), f"{self.frames_per_second:.1f}"
         lines = [(f"{rate} frames/s" if with_names else rate, DARK)]
         for name, color in class_colors(detections.class_names).items():
-            lines.append((f"{name}: {counts[name]}" if with_names else f"{counts[name]}", color))
+            lines.append((f"{shown(name)}: {counts[name]}" if with_names else f"{counts[name]}", color))
         return [render_label(text, color, text_height) for text, color in lines]
 
     def _choose_place(self, size: tuple[int, int], image_shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:

@@ -111,10 +111,11 @@ def test_the_classes_can_be_chosen():
     [
         (None, NAMES, ("without_mask",)),
         (None, ("mask", "No Mask", "visor"), ("No Mask",)),
+        (None, ("with_mask", "mask_weared_incorrect", "without_mask"), ("mask_weared_incorrect", "without_mask")),
         (["visor"], ("mask", "visor"), ("visor",)),
     ],
 )
-def test_the_class_without_mask_is_the_default(given, class_names, chosen):
+def test_the_classes_that_do_not_protect_are_the_default(given, class_names, chosen):
     assert choose_alert_classes(given, class_names) == chosen
 
 

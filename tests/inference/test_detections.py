@@ -92,8 +92,9 @@ def test_records_are_plain_and_say_what_applies(three_faces):
         "face_confidence": 0.8,
         "uncertain": True,
         "track": 4,
+        "probabilities": {"with_mask": 0.6, "without_mask": 0.4},
     }
-    assert set(records[2]) == {"box", "label", "probability", "face_confidence"}
+    assert list(records[2]) == ["box", "label", "probability", "face_confidence", "probabilities"]
     assert no_faces().to_records() == []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.drawing import GREEN, RED, class_colors, draw
+from mask_detection.inference.drawing import GREEN, PURPLE, RED, class_colors, draw
 
 NAMES = ("with_mask", "without_mask")
 GREY = 128
@@ -171,3 +171,54 @@ def test_the_outline_of_an_uncertain_answer_is_grey():
     assert sure[179, 100].tolist() == list(GREEN)
     assert len(set(unsure[179, 100].tolist())) == 1
     assert (unsure[:80] == GREEN).all(axis=2).any()  # the label keeps the class's colour
+
+
+THREE = (*NAMES, "mask_weared_incorrect")
+
+
+def test_worn_wrong_is_drawn_in_dashes_of_its_own_colour():
+    x1, y1, x2, y2 = 50, 80, 170, 220
+    annotated = draw(plain(320, 240), seen(((x1, y1, x2, y2), (0.05, 0.03, 0.92)), class_names=THREE))
+    bottom, side = annotated[y2 - 1, x1:x2], annotated[y1:y2, x1]
+    for edge in (bottom, side):
+        is_drawn = (edge == PURPLE).all(axis=1)
+        assert 0.4 < is_drawn.mean() < 0.8
+        assert is_drawn[0]
+        assert is_drawn[-1]
+    solid = draw(plain(320, 240), seen(((x1, y1, x2, y2), (0.05, 0.92, 0.03)), class_names=THREE))
+    assert (solid[y2 - 1, x1:x2] == RED).all()
+
+
+def test_a_tiny_face_with_a_mask_worn_wrong_is_drawn_too():
+    assert changed(draw(plain(40, 40), seen(((10, 20, 12, 21), (0.0, 0.1, 0.9)), class_names=THREE))).any()
+
+
+def test_the_data_sets_spelling_of_worn_wrong_is_shown_in_plain_words():
+    np.testing.assert_array_equal(
+        draw(plain(600, 200), seen(((20, 100, 80, 190), (0, 0, 1)), class_names=THREE)),
+        draw(plain(600, 200), seen(((20, 100, 80, 190), (0, 0, 1)), class_names=(*NAMES, "worn wrong"))),
+    )
+
+
+# How people without one of the three kinds of cones see linear RGB: Machado et al. 2009, severity 1.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+@pytest.mark.parametrize("other", [GREEN, RED], ids=["green", "red"])
+def test_colour_blind_people_can_tell_worn_wrong_from_the_others(kind, other):
+    """By the distance in CIELAB, of which 2.3 can just be noticed; 40 can't be overlooked."""
+
+    def seen_as(color: tuple[int, int, int]) -> np.ndarray:
+        rgb = np.array(color[::-1]) / 255
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        linear = np.clip(BLINDNESS[kind] @ linear, 0, 1)
+        shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        return cv2.cvtColor(np.float32(shown).reshape(1, 1, 3), cv2.COLOR_RGB2LAB).ravel()
+
+    assert np.linalg.norm(seen_as(PURPLE) - seen_as(other)) > 40

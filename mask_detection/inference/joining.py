@@ -1,0 +1,49 @@
+"""Joining the probabilities of a classifier and of a face detector that classifies by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from mask_detection.inference.classes import is_worn_wrong
+
+logger = logging.getLogger(__name__)
+
+
+class Join:
+    """Joins class probabilities of the same faces: the mean, over the classes that both know.
+
+    Where only the classifier knows the class of masks worn wrong, it decides how probable that is, and both decide how
+    the rest is divided between the other classes. Class lists that differ otherwise are not joined.
+    """
+
+    def __init__(self, classifier_classes: Sequence[str], detector_classes: Sequence[str]) -> None:
+        """Compare the class lists; where they can't be joined, a line is logged.
+
+        Args:
+            classifier_classes: in the order of the classifier's columns.
+            detector_classes: in the order of the detector's columns; none for one that doesn't classify.
+        """
+        alone = [i for i, name in enumerate(classifier_classes) if is_worn_wrong(name) and name not in detector_classes]
+        shared = [i for i in range(len(classifier_classes)) if i not in alone]
+        self._is_possible = sorted(detector_classes) == sorted(classifier_classes[i] for i in shared)
+        if detector_classes and not self._is_possible:
+            logger.warning(
+                "the face detector knows the classes %s and the classifier %s; the classifier decides alone",
+                ", ".join(detector_classes),
+                ", ".join(classifier_classes),
+            )
+        if self._is_possible:
+            self._shared, self._alone = np.array(shared, int), np.array(alone, int)
+            self._order = [list(detector_classes).index(classifier_classes[i]) for i in shared]
+
+    def __call__(self, of_classifier: np.ndarray, of_detector: np.ndarray) -> np.ndarray:
+        """Join probabilities (N, n_classes) and (N, n_detector_classes) in the classifier's columns."""
+        if not self._is_possible:
+            return of_classifier
+        joined = of_classifier.copy()
+        rest = 1 - of_classifier[:, self._alone].sum(axis=1, keepdims=True)
+        joined[:, self._shared] = (of_classifier[:, self._shared] + rest * of_detector[:, self._order]) / 2
+        return joined
