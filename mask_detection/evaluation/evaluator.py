@@ -147,7 +147,7 @@ def examine_photo(frame: np.ndarray, annotation: Annotation, detector: MaskDetec
         is_predicted = box_iou(on_truth.boxes, detections.boxes).max(axis=1, initial=0) >= IOU_THRESHOLD
     predictions = np.where(is_predicted, np.asarray(on_truth.labels, str), "")
     truth = GroundTruth(annotation.boxes, np.asarray(annotation.labels, str))
-    return EvaluatedPhoto(truth, predictions, on_truth.label_probabilities, detections, seconds)
+    return EvaluatedPhoto(truth, predictions, on_truth.probabilities, detections, seconds)
 
 
 def evaluate_crops(classifier: MaskClassifier, dataset: Path, fold: str = ALL_FOLDS, model: str = "") -> Evaluation:

@@ -18,6 +18,7 @@ import numpy as np
 
 from mask_detection.evaluation.confusion import Confusion, confusion, mean_of_defined
 from mask_detection.evaluation.metrics import GroundTruth, Matches, ScoredBoxes, match_images
+from mask_detection.inference.classes import is_worn_wrong
 from mask_detection.inference.detections import CERTAIN_FROM, Detections
 from mask_detection.utils.boxes import box_iou, box_sizes
 
@@ -34,7 +35,7 @@ class EvaluatedPhoto:
         truth: the N faces.
         predictions: (N,) str, the class predicted for each true box; empty where there is none: in one-stage mode,
             for faces that were not found.
-        probabilities: (N,) float32 of the predictions.
+        probabilities: (N, n_classes) float32, of each class for each true box.
         detections: the faces found down to a low confidence, for curves.
         seconds: what finding and classifying the faces took at the usual confidence.
     """
@@ -124,6 +125,7 @@ def _size_figures(
     labels, predictions, probabilities = _on_true_boxes(photos, min_size)
     predicted = confusion(labels, predictions, class_names)
     counts = np.isin(labels, class_names) & (predictions != "")
+    on_true_boxes = match_crops(labels, probabilities, class_names)
     return {
         "min_size": min_size,
         "faces": faces.n_ground_truth,
@@ -133,14 +135,36 @@ def _size_figures(
         **_ap_figures(match_classes(photos, class_names, min_size)),
         "accuracy": _by_class(class_names, predicted.recalls),
         "balanced_accuracy": _or_none(predicted.balanced_accuracy),
-        "certain_on_true_boxes": _or_none(mean_of_defined(probabilities[counts] >= CERTAIN_FROM)),
+        "certain_on_true_boxes": _or_none(mean_of_defined(probabilities[counts].max(axis=1) >= CERTAIN_FROM)),
         "certain_on_false_boxes": _or_none(_certain_fraction_off_truth(photos, min_size)),
         "confusion_matrix": _confusion_figures(predicted),
+        "precision": _by_class(class_names, predicted.precisions),
+        "ap_on_true_boxes": _by_class(class_names, (found.average_precision for found in on_true_boxes.values())),
+        **_figures_without_worn_wrong(photos, class_names, predicted, min_size),
+    }
+
+
+def _figures_without_worn_wrong(
+    photos: Sequence[EvaluatedPhoto], class_names: Sequence[str], predicted: Confusion, min_size: float
+) -> dict[str, Any]:
+    """What compares a model that knows masks worn wrong with one that doesn't; nothing for the latter.
+
+    A face of another class that is predicted as worn wrong counts as a miss; faces with a mask worn wrong count neither
+    for nor against.
+    """
+    others = [name for name in class_names if not is_worn_wrong(name)]
+    if len(others) == len(class_names):
+        return {}
+    recalls = [recall for name, recall in zip(class_names, predicted.recalls, strict=True) if name in others]
+    precisions = [found.average_precision for found in match_classes(photos, others, min_size).values()]
+    return {
+        "balanced_accuracy_without_worn_wrong": _or_none(mean_of_defined(recalls)),
+        "map_without_worn_wrong": _or_none(mean_of_defined(precisions)),
     }
 
 
 def _on_true_boxes(photos: Sequence[EvaluatedPhoto], min_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True classes, predictions and their probabilities, (N,) each, of the true boxes of at least a size."""
+    """True classes (N,), predictions (N,) and probabilities (N, n_classes) of the true boxes of at least a size."""
     large = np.concatenate([box_sizes(photo.truth.boxes) for photo in photos]) >= min_size
     labels = np.concatenate([photo.truth.labels for photo in photos])
     predictions = np.concatenate([photo.predictions for photo in photos])

@@ -30,8 +30,16 @@ def photo_table(report: Mapping[str, Any]) -> str:
         row("face AP", "face_ap"),
         *(row(f"AP {name}", "ap", name) for name in report["classes"]),
         row("mAP", "map"),
-        *(row(f"accuracy {name} (true boxes)", "accuracy", name) for name in report["classes"]),
+        *(row("mAP without worn wrong", key) for key in ("map_without_worn_wrong",) if key in by_size[0]),
+        *(row(f"recall {name} (true boxes)", "accuracy", name) for name in report["classes"]),
+        *(row(f"precision {name} (true boxes)", "precision", name) for name in report["classes"]),
+        *(row(f"AP {name} (true boxes)", "ap_on_true_boxes", name) for name in report["classes"]),
         row("balanced accuracy (true boxes)", "balanced_accuracy"),
+        *(
+            row("balanced accuracy without worn wrong", key)
+            for key in ("balanced_accuracy_without_worn_wrong",)
+            if key in by_size[0]
+        ),
         row(f"predictions from {CERTAIN_FROM:.0%} on, true boxes", "certain_on_true_boxes"),
         row(f"predictions from {CERTAIN_FROM:.0%} on, false boxes", "certain_on_false_boxes"),
     ]

@@ -147,6 +147,8 @@ def test_figures_by_hand(tmp_path, photos, known_stages):
             "answers": [WITH, WITHOUT],
             "counts": [[2, 1], [0, 2], [1, 0]],
         },
+        "precision": {WITH: 1, WITHOUT: pytest.approx(2 / 3)},
+        "ap_on_true_boxes": {WITH: 1, WITHOUT: 1},  # by their order alone, all five are right
     }
     assert over_16 == everything | {"min_size": 16}
     assert over_32["faces"] == 5
@@ -188,6 +190,8 @@ def test_a_model_that_knows_the_class_is_held_to_it(tmp_path, photos, known_stag
 
     assert everything["ap"] == {WITH: pytest.approx(1 / 3), WITHOUT: pytest.approx(5 / 6), INCORRECT: 0}
     assert everything["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert everything["balanced_accuracy_without_worn_wrong"] == pytest.approx((2 / 3 + 1) / 2)
+    assert everything["map_without_worn_wrong"] == pytest.approx((1 / 3 + 5 / 6) / 2)
 
 
 def test_the_table(tmp_path, photos, known_stages, capsys):
@@ -195,13 +199,14 @@ def test_the_table(tmp_path, photos, known_stages, capsys):
     lines = capsys.readouterr().out.splitlines()
 
     start = next(i for i, line in enumerate(lines) if line.startswith("size of the faces"))
-    assert len({len(line) for line in lines[start : start + 11]}) == 1  # the columns are aligned
+    assert len({len(line) for line in lines[start : start + 15]}) == 1  # the columns are aligned
     assert lines[start].split()[4:] == ["all", *">= 16 px >= 32 px >= 64 px".split()]
-    row = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[start + 1 : start + 11]}
+    row = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[start + 1 : start + 15]}
     assert row["number of faces"] == ["6", "6", "5", "1"]
     assert row["face recall (confidence >= 0.5)"] == ["0.667", "0.667", "0.800", "1.000"]
     assert row["AP with_mask"] == ["0.333", "0.333", "0.500", "-"]
     assert row["balanced accuracy (true boxes)"] == ["0.833", "0.833", "1.000", "-"]
+    assert row["precision without_mask (true boxes)"] == ["0.667", "0.667", "1.000", "-"]
     assert any(line.split() == [INCORRECT, "(unknown", "to", "the", "model)", "1", "0"] for line in lines)
     assert lines[-1].startswith("time per photo: median ")
 
