@@ -14,7 +14,7 @@ The kinds say where the mask's upper edge lies: correct (over the nose), tip (at
 nose (below the nose), chin (below the mouth). DST gets face crops, cut out as detection does it, in the class folders
 with_mask (correct) and mask_weared_incorrect (the others): face 2 of group.jpg becomes group_2_nose.jpg. A second crop
 of the same kind is called group_2_nose_2.jpg, with the box moved and scaled. DST/faces.csv lists what was done to
-which face; DST/left_out.csv what was left out and why; DST/contact_sheet.png shows some crops of each kind.
+which face; DST/left_out.csv what was excluded and why; DST/contact_sheet.png shows some crops of each kind.
 
 A crop depends on the photo's bytes, the seed and the cloth, not on the other photos, nor on the number of cores. Every
 photo belongs to one of the folds A to E by its name: --leave-out-fold A keeps a fifth of the photos out of training.
@@ -65,7 +65,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=options.positive_int,
         default=MIN_FACE_PIXELS,
         metavar="PX",
-        help="leave out faces whose smaller side has fewer pixels (default: %(default)s)",
+        help="exclude faces whose smaller side has fewer pixels (default: %(default)s)",
     )
     add("--annotations", type=Path, metavar="DIR", help="folder of VOC .xml or YOLO .txt files, named as the photos")
     add("--cloth-from", type=Path, metavar="DIR", help="folder of photos of people with masks")
@@ -74,7 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         choices=FOLDS,
         default=[],
-        help="leave out this fifth of the photos; may be given several times",
+        help="exclude this fifth of the photos; may be given several times",
     )
     options.add_face_folder_option(parser)
     return parser.parse_args(argv)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     cleaning.check_folders(args.source, args.destination)
     yunet = cast("YuNetFaceDetector", load_face_detector("yunet", args.face, MIN_CONFIDENCE))
-    wanted = photos.Options(
+    wanted = photos.SynthesisOptions(
         kinds=args.kinds,
         per_face=args.per_face,
         seed=args.seed,

@@ -248,7 +248,7 @@ def test_cloth_comes_from_photos_of_the_same_fold(source, destination, tmp_path,
     assert ("a.png", other) not in used
 
 
-def test_a_fold_can_be_left_out(source, destination):
+def test_a_fold_can_be_excluded(source, destination):
     fold = FOLDS[fold_of("a.png")]
     expected = [name for name in ("a.png", "b.png", "c.png") if FOLDS[fold_of(name)] != fold]
     assert synthesize(source, destination, "--leave-out-fold", fold) == 0
@@ -256,7 +256,7 @@ def test_a_fold_can_be_left_out(source, destination):
     assert left_out(destination)["a.png"] == f"is in fold {fold}"
 
 
-def test_masks_that_would_leave_the_crop_are_left_out(tmp_path, destination, portrait, known_face, monkeypatch):
+def test_masks_that_would_leave_the_crop_are_excluded(tmp_path, destination, portrait, known_face, monkeypatch):
     tight = portrait[60:320, 140:390]  # ends at the chin
     save(tmp_path / "tight" / "a.png", tight)
     monkeypatch.setattr(StandIn, "find_landmarks", staticmethod(lambda image: shifted(image, (140, 60))))
@@ -271,10 +271,10 @@ def shifted(image: np.ndarray, corner: tuple[int, int]) -> tuple[np.ndarray, np.
     return box[None], np.ones(1, np.float32), ((sitter.LANDMARKS - corner) / 2)[None]
 
 
-def test_small_faces_are_left_out(source, destination, errors):
+def test_small_faces_are_excluded(source, destination, errors):
     assert synthesize(source, destination, "--min-size", 200) == 2
     (error,) = errors()
-    assert error.endswith(f"{destination / 'left_out.csv'}")
+    assert error.endswith(f"nothing of it is left to write; see the reasons in {destination / 'left_out.csv'}")
     assert left_out(destination)["b.png"] == "face 1, has only 87 x 106 pixels"
 
 

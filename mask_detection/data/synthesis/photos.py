@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class SynthesisOptions:
     """What is made.
 
     Attributes:
@@ -69,8 +69,8 @@ class Options:
         per_face: crops of each face, of different kinds as long as there are some.
         seed: another one gives other masks.
         size: the smaller side of larger crops becomes this many pixels.
-        min_face_pixels: faces whose box has a smaller side below this are left out.
-        left_out_folds: of ``FOLDS``, by the photo's name.
+        min_face_pixels: faces whose box has a smaller side below this are excluded.
+        left_out_folds: those to exclude, of ``FOLDS``, by the photo's name.
     """
 
     kinds: Sequence[str]
@@ -84,7 +84,7 @@ class Options:
 def synthesize(
     source: Path,
     destination: Path,
-    options: Options,
+    options: SynthesisOptions,
     find_landmarks: FindLandmarks,
     annotation_folder: Path | None = None,
     cloth_folder: Path | None = None,
@@ -155,7 +155,7 @@ def _cloth_of(path: Path, find_landmarks: FindLandmarks) -> list[Swatch] | None:
     try:
         image = read_image(path)
     except MaskDetectionError as error:
-        logger.error("error: %s; left out", error)
+        logger.error("error: %s; excluded", error)
         return None
     return cut_swatches(image, find_landmarks(image)[2], path.name)
 
@@ -165,7 +165,7 @@ def _mask_photo(
     swatches: Mapping[str, Sequence[Swatch]],
     source: Path,
     destination: Path,
-    options: Options,
+    options: SynthesisOptions,
     made: dict[Path, list[Row]],
 ) -> Outcome:
     """Write the crops of one photo, and put their rows into ``made``."""
@@ -204,7 +204,7 @@ def _too_small_or_turned(file: Path, face: BareFace, pose: Pose | None) -> LeftO
     return LeftOut(file, Kind.SMALL, f"face {face.number}, has only {width} x {height} pixels")
 
 
-def _choose_kinds(options: Options, digest: str, number: int) -> list[tuple[str, int]]:
+def _choose_kinds(options: SynthesisOptions, digest: str, number: int) -> list[tuple[str, int]]:
     """The kinds that a face gets, each with which copy of that kind it is, from 1 on."""
     order = np.random.default_rng(_seed(digest, number, options.seed)).permutation(len(options.kinds))
     kinds = [options.kinds[order[i % len(order)]] for i in range(options.per_face)]
