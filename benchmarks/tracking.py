@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'video':<28}{'every':>6}{'tracks':>8}{'raw':>6}{'smoothed':>10}{'lasting':>9}{'delay':>7}{'longest':>9}")
     for name in args.source:
         with open_source(name) as source:
+            title = Path(source.name).name  # without secrets
             half_window = HALF_WINDOW * source.frame_rate
             seen = list(detect(source, detector, args.shrink))
         for every in args.every:
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             late = [delay for track in tracks for delay in delays(track, max(1, round(half_window / every)))]
             mean, longest = (f"{sum(late) / len(late):.1f}", f"{max(late)}") if late else ("-", "-")
             print(
-                f"{Path(name).name:<28}{every:>6}{len(tracks):>8}{raw:>6}{smoothed:>10}{len(late):>9}{mean:>7}{longest:>9}",
+                f"{title:<28}{every:>6}{len(tracks):>8}{raw:>6}{smoothed:>10}{len(late):>9}{mean:>7}{longest:>9}",
                 flush=True,
             )
     return cli.EXIT_DONE

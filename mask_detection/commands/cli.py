@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.tensorflow import silent_native_libraries
+from mask_detection.utils.urls import without_secrets_in_line
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -117,7 +118,8 @@ class _StandardErrorHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        one_line = self.format(record).replace("\n", "\\n")  # file names may hold line breaks
+        line = without_secrets_in_line(self.format(record))  # wherever an address was given: as an image, too
+        one_line = line.replace("\n", "\\n")  # file names may hold line breaks
         tqdm.write(one_line, file=sys.stderr)
 
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mask_detection.utils import defaults
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.urls import without_secrets_in_line
 
 if TYPE_CHECKING:
     from mask_detection.inference.detector import MaskDetector
 
 BUILTIN_MODEL = Path("builtin")  # as --model, the older spelling of --one-stage
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
+SOURCE_VARIABLE = "MASK_SOURCE"  # of the environment
+LONGEST_SOURCE = 10_000  # characters
 
 
 def argument_parser(docstring: str | None) -> argparse.ArgumentParser:
     """A parser whose help opens with the docstring of the script or command, examples included."""
-    return argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that repeats no password to the terminal, such as that of an address given without ``--source``."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_secrets_in_line(message))
 
 
 def fraction(text: str) -> float:
@@ -56,14 +68,40 @@ def seconds(text: str) -> float:
     return value
 
 
+def source_in_file(name: str) -> str:
+    """The one line of a text file, which names a source. It may be a pipe, such as ``<(pass show camera)`` in a shell.
+
+    Raises:
+        MaskDetectionError: it cannot be read, or is no such file; its content isn't shown.
+    """
+    try:
+        with Path(name).open(encoding="utf-8-sig") as stream:
+            lines = stream.read(LONGEST_SOURCE).strip().splitlines()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the name
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise MaskDetectionError(f"--source-file {name}: cannot be read ({reason}); check the path") from None
+    if len(lines) != 1:
+        raise MaskDetectionError(f"--source-file {name}: holds {len(lines)} lines; write one with the source into it")
+    return lines[0]
+
+
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add where a video's frames come from, and which of them are looked at."""
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "-s",
         "--source",
-        default="0",
+        default=os.environ.get(SOURCE_VARIABLE) or "0",
         metavar="0|FILE|DIR|URL",
-        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: camera 0)",
+        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: what the environment "
+        f"variable {SOURCE_VARIABLE} names, otherwise camera 0)",
+    )
+    source.add_argument(
+        "--source-file",
+        dest="source",
+        type=source_in_file,
+        metavar="FILE",
+        help="text file that holds the source in one line: other users can see a password on the command line",
     )
     parser.add_argument(
         "--timeout",

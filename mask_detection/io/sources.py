@@ -21,6 +21,7 @@ from mask_detection.io.image_files import list_image_files
 from mask_detection.io.images import read_image
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.urls import without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class VideoSource(ABC):
     """An iterator of frames, made by :func:`open_source`; a context manager that releases what is open at the end.
 
     Attributes:
-        name: what the user called it, without passwords.
+        name: what the user called it, without secrets; see :mod:`mask_detection.utils.urls`.
         is_live: True for a camera or a stream, which has no end of its own.
         frame_rate: frames per second, ``FALLBACK_FRAME_RATE`` where the source doesn't know.
         frame_count: how many frames a file announces, None where that is unknown.
@@ -194,13 +195,12 @@ def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> Vi
         return _open_camera(source, timeout_s)
     if "://" in source:
         return _open_address(source, timeout_s)
-    path = Path(source)
-    return FrameFolder(path) if path.is_dir() else _open_file(path)
-
-
-def without_password(address: str) -> str:
-    """An address as it may be shown: ``rtsp://user:…@camera.local`` for one with a password."""
-    return re.sub(r"(://[^/:@]*):[^/]*@", r"\1:…@", address)
+    try:
+        path = Path(source)
+        return FrameFolder(path) if path.is_dir() else _open_file(path)
+    except (OSError, ValueError) as error:  # such as a name that is too long, or holds a null
+        reason = getattr(error, "strerror", None) or error
+        raise MaskDetectionError(f"{without_secrets(source)}: cannot be opened ({reason}); check the path") from None
 
 
 def _open_camera(source: str, timeout_s: float) -> VideoSource:
@@ -220,7 +220,7 @@ def _other_cameras() -> str:
 
 
 def _open_address(address: str, timeout_s: float) -> VideoSource:
-    name = without_password(address)
+    name = without_secrets(address)
     capture = open_stream(address, timeout_s)
     if not capture.isOpened():
         raise MaskDetectionError(f"{name}: does not open; check the address and that the stream runs")
@@ -232,7 +232,8 @@ def _open_address(address: str, timeout_s: float) -> VideoSource:
 
 def _open_file(path: Path) -> VideoSource:
     if not path.exists():
-        raise MaskDetectionError(f"{path}: no such video file; check the path, or give a camera's index such as 0")
+        name = without_secrets(str(path))  # it may be a mistyped address
+        raise MaskDetectionError(f"{name}: no such video file; check the path, or give a camera's index such as 0")
     if path.stat().st_size == 0:
         raise MaskDetectionError(f"{path}: is empty (0 bytes); get the video again")
     capture = cv2.VideoCapture(str(path))
