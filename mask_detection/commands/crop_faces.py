@@ -106,11 +106,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    from mask_detection.data import cleaning, face_crops
+    from mask_detection.data import face_crops, jobs
 
     crop_options = as_crop_options(args)
     folders = filter(None, (args.destination, crop_options.background_folder))
-    cleaning.check_folders(args.source, *folders)
+    jobs.check_folders(args.source, *folders)
     detector = load_detector(args)
     if detector and not args.annotations:
         summary = face_crops.prepare_detected_crops(args.source, args.destination, crop_options, detector)
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.source, args.destination, crop_options, args.annotations, detector
         )
     if crop_options.background_folder:
-        cleaning.warn_of_strangers(crop_options.background_folder, summary.written)
+        jobs.warn_of_other_files(crop_options.background_folder, summary.written)
     return outputs.report_data_set(summary, args.source, args.destination)
 
 
@@ -134,7 +134,7 @@ def as_crop_options(args: argparse.Namespace) -> CropOptions:
         size=args.size,
         margin=CROP_MARGIN if args.margin is None else args.margin,
         min_face_pixels=args.min_size,
-        left_out_folds=args.leave_out_fold,
+        excluded_folds=args.leave_out_fold,
         jitter=args.jitter,
         backgrounds=args.background,
         background_folder=(args.background_to or beside) if args.background else None,

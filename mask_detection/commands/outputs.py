@@ -12,7 +12,7 @@ from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
-    from mask_detection.data.cleaning import Summary
+    from mask_detection.data.jobs import DataSetSummary
     from mask_detection.io.image_files import ImageFile
 
 
@@ -66,19 +66,19 @@ def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path | None]) -
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
 
 
-def report_data_set(summary: Summary, source: Path, destination: Path) -> int:
+def report_data_set(summary: DataSetSummary, source: Path, destination: Path) -> int:
     """Print how many images each folder got, and how many were excluded for what; return the exit status.
 
     Raises:
         MaskDetectionError: nothing was written.
     """
-    from mask_detection.data.cleaning import LIST_NAME, Kind
+    from mask_detection.data.jobs import LIST_NAME, Kind
 
     for folder, count in sorted(Counter(path.parent for path in summary.written).items()):
         print(f"{folder}: {count} images")
-    kinds = ", ".join(f"{kind.value} {count}" for kind, count in summary.left_out.most_common())
+    kinds = ", ".join(f"{kind.value} {count}" for kind, count in summary.excluded.most_common())
     print(f"excluded: {kinds or 'nothing'}; see {destination / LIST_NAME}")
     if not summary.written:
         reasons = destination / LIST_NAME
         raise MaskDetectionError(f"{source}: nothing of it is left to write; see the reasons in {reasons}")
-    return cli.EXIT_SOME_FAILED if summary.left_out[Kind.FAULTY] else cli.EXIT_DONE
+    return cli.EXIT_SOME_FAILED if summary.excluded[Kind.FAULTY] else cli.EXIT_DONE

@@ -40,8 +40,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    from mask_detection.data import cleaning
+    from mask_detection.data import cleaning, jobs
 
-    cleaning.check_folders(args.source, args.destination)
+    jobs.check_folders(args.source, args.destination)
     summary = cleaning.prepare_images(args.source, args.destination, args.size)
     return outputs.report_data_set(summary, args.source, args.destination)

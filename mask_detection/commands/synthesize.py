@@ -84,11 +84,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    from mask_detection.data import cleaning
+    from mask_detection.data import jobs
     from mask_detection.data.synthesis import photos
     from mask_detection.models.load import load_face_detector
 
-    cleaning.check_folders(args.source, args.destination)
+    jobs.check_folders(args.source, args.destination)
     yunet = cast("YuNetFaceDetector", load_face_detector("yunet", args.face, MIN_CONFIDENCE))
     wanted = photos.SynthesisOptions(
         kinds=args.kinds,
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed=args.seed,
         size=args.size,
         min_face_pixels=args.min_size,
-        left_out_folds=args.leave_out_fold,
+        excluded_folds=args.leave_out_fold,
     )
     summary = photos.synthesize(
         args.source, args.destination, wanted, yunet.find_landmarks, args.annotations, args.cloth_from

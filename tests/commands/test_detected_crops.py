@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mask_detection.commands.crop_faces import main
-from mask_detection.data.box_sampling import background_boxes, jitter_box
 from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.models import load
 from mask_detection.models.face_detector import FaceDetector
@@ -185,20 +184,6 @@ def test_jitter_adds_the_same_crops_every_time(street, tmp_path, destination):
     assert all(fraction_of(RED, destination / name) > 0.5 for name in crops)
 
 
-def test_jittered_boxes_stay_in_range_and_in_the_image():
-    rng = np.random.default_rng(0)
-    boxes = jitter_box(np.array([100, 100, 200, 150]), 500, (300, 400), rng)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert ((sides >= [84, 42]) & (sides <= [126, 63])).all()
-    assert (np.abs(centres - [150, 125]) <= [8.5, 4.5]).all()
-    assert np.ptp(sides[:, 0]) > 30
-
-    at_edge = jitter_box(np.array([0, 0, 400, 300]), 100, (300, 400), rng)
-    assert at_edge.min() == 0
-    assert (at_edge <= [400, 300, 400, 300]).all()
-
-
 def test_annotated_faces_are_cut_out_as_the_detector_boxes_them_too(street, destination, painted):
     painted.boxes = {(105, 60, 195, 150): 0.9, (150, 100, 250, 200): 0.7}
 
@@ -242,12 +227,6 @@ def test_photos_in_which_nobody_marked_a_face_give_backgrounds(street, destinati
     assert run(street, destination, "--background", 2) == 0
     assert reasons(destination) == {"images/empty.jpg": "has no marked face"}
     assert made(backgrounds) == ["empty_b1.jpg", "empty_b2.jpg", "group_b1.jpg", "group_b2.jpg"]
-
-
-@pytest.mark.parametrize(("face", "min_side"), [((0, 0, 400, 300), 12), ((0, 0, 10, 10), 151)])
-def test_where_there_is_no_room_there_is_no_background(face, min_side):
-    boxes = background_boxes(np.empty((0, 4)), np.array([face]), 5, (300, 400), min_side, 0.0, np.random.default_rng(0))
-    assert boxes.shape == (0, 4)
 
 
 def test_the_same_command_again_and_its_background_folder(street, tmp_path, destination, capsys):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mask_detection.commands.prepare import main
-from mask_detection.data import cleaning
+from mask_detection.data import jobs
 from tests.helpers.data_sets import (
     EXIF_ORIENTATION,
     gradient,
@@ -273,7 +273,7 @@ def test_an_interrupted_run_leaves_whole_files_and_a_list(source, destination, m
     def interrupted(entry):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cleaning, "_tell", interrupted)
+    monkeypatch.setattr(jobs, "_report", interrupted)
 
     assert run(source, destination) == 130
     assert list(left_out(destination)) == ["with_mask/0.jpg"]

@@ -21,12 +21,12 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from mask_detection.data import cleaning
-from mask_detection.data.box_sampling import jitter_box
-from mask_detection.data.cleaning import Kind, LeftOut, Outcome, Summary
+from mask_detection.data.cleaning import scale_down, write_jpeg
+from mask_detection.data.crops import jitter_box
 from mask_detection.data.dataset import list_images
 from mask_detection.data.face_crops import one_at_a_time
 from mask_detection.data.folds import FOLDS, fold_of
+from mask_detection.data.jobs import DataSetSummary, Excluded, JobResult, Kind, run_jobs, worker_pool
 from mask_detection.data.synthesis.cloth import Swatch
 from mask_detection.data.synthesis.geometry import Pose, fit_pose
 from mask_detection.data.synthesis.kinds import CHIN, CLASS_OF_KIND
@@ -36,7 +36,7 @@ from mask_detection.data.synthesis.survey import (
     FindLandmarks,
     Survey,
     cut_swatches,
-    list_photos,
+    list_labelled_photos,
     survey_photo,
 )
 from mask_detection.io.images import read_image, write_image
@@ -70,7 +70,7 @@ class SynthesisOptions:
         seed: another one gives other masks.
         size: the smaller side of larger crops becomes this many pixels.
         min_face_pixels: faces whose box has a smaller side below this are excluded.
-        left_out_folds: those to exclude, of ``FOLDS``, by the photo's name.
+        excluded_folds: those to exclude, of ``FOLDS``, by the photo's name.
     """
 
     kinds: Sequence[str]
@@ -78,7 +78,7 @@ class SynthesisOptions:
     seed: int
     size: int
     min_face_pixels: int
-    left_out_folds: Collection[str] = ()
+    excluded_folds: Collection[str] = ()
 
 
 def synthesize(
@@ -88,12 +88,12 @@ def synthesize(
     find_landmarks: FindLandmarks,
     annotation_folder: Path | None = None,
     cloth_folder: Path | None = None,
-) -> Summary:
+) -> DataSetSummary:
     """Put masks on the bare faces of photos, as ``CLASS/PHOTO_NUMBER_KIND.jpg``, and list them in ``faces.csv``.
 
     Args:
         source: folder of photos at any depth.
-        destination: checked with :func:`mask_detection.data.cleaning.check_folders`.
+        destination: checked with :func:`mask_detection.data.jobs.check_folders`.
         options: which masks, and how many.
         find_landmarks: as :meth:`mask_detection.models.opencv_detectors.YuNetFaceDetector.find_landmarks`; called by
             one thread at a time.
@@ -106,22 +106,22 @@ def synthesize(
     """
     made: dict[Path, list[Row]] = {}
     find = one_at_a_time(find_landmarks)
-    with cleaning.worker_pool() as pool:
-        photos, find_labels, left_out = list_photos(source, annotation_folder, pool)
+    with worker_pool() as pool:
+        photos, find_labels, excluded = list_labelled_photos(source, annotation_folder, pool)
         survey = partial(
-            survey_photo, find_landmarks=find, find_labels=find_labels, left_out_folds=options.left_out_folds
+            survey_photo, find_landmarks=find, find_labels=find_labels, excluded_folds=options.excluded_folds
         )
         surveys = list(_progress(pool.map(survey, photos), "finding faces", len(photos)))
-        swatches, n_faulty = _gather_cloth(surveys, cloth_folder, find, options.left_out_folds, pool)
+        swatches, n_faulty = _gather_cloth(surveys, cloth_folder, find, options.excluded_folds, pool)
         jobs = [partial(_mask_photo, survey, swatches, source, destination, options, made) for survey in surveys]
         own_files = destination / FACES_NAME, destination / SHEET_NAME
         try:
-            summary = cleaning.carry_out(jobs, left_out, source, destination, pool, own_files)
+            summary = run_jobs(jobs, excluded, source, destination, pool, own_files)
         finally:
             rows = [row for photo in photos for row in made.get(photo.files[0], ())]
             _write_rows(destination / FACES_NAME, rows)
     if n_faulty:
-        summary.left_out[Kind.FAULTY] += n_faulty
+        summary.excluded[Kind.FAULTY] += n_faulty
     if rows:
         _write_contact_sheet(destination, rows, options.kinds)
     return summary
@@ -135,13 +135,13 @@ def _gather_cloth(
     surveys: Sequence[Survey],
     cloth_folder: Path | None,
     find_landmarks: FindLandmarks,
-    left_out_folds: Collection[str],
+    excluded_folds: Collection[str],
     pool: Executor,
 ) -> tuple[Mapping[str, Sequence[Swatch]], int]:
     """All cloth by the fold of the photo that it is from, and how many photos of it could not be read."""
     swatches = [swatch for survey in surveys for swatch in survey.swatches]
     files = list_images([cloth_folder]) if cloth_folder else ()
-    chosen = [path for path in files if FOLDS[fold_of(path.name)] not in left_out_folds]
+    chosen = [path for path in files if FOLDS[fold_of(path.name)] not in excluded_folds]
     cut = partial(_cloth_of, find_landmarks=find_landmarks)
     found = list(_progress(pool.map(cut, chosen), "cutting out cloth", len(chosen)))
     by_fold: dict[str, list[Swatch]] = defaultdict(list)
@@ -167,17 +167,17 @@ def _mask_photo(
     destination: Path,
     options: SynthesisOptions,
     made: dict[Path, list[Row]],
-) -> Outcome:
+) -> JobResult:
     """Write the crops of one photo, and put their rows into ``made``."""
     file = survey.photo.files[0]
     fold = FOLDS[fold_of(file.name)]
     photo: Row = {"photo": file.relative_to(source).as_posix(), "fold": fold}
-    left_out, rows = list(survey.left_out), []
+    excluded, rows = list(survey.excluded), []
     image = read_image(file) if survey.faces else np.empty((0, 0, 3), np.uint8)
     for face in survey.faces:
         pose = fit_pose(face.landmarks)
         if pose is None or min(face.box[2:] - face.box[:2]) < options.min_face_pixels:
-            left_out.append(_too_small_or_turned(file, face, pose))
+            excluded.append(_too_small_or_turned(file, face, pose))
             continue
         for kind, copy in _choose_kinds(options, survey.digest, face.number):
             seed = _seed(survey.digest, face.number, kind, copy, options.seed)
@@ -186,22 +186,22 @@ def _mask_photo(
             crop, crop_pose = _crop(image, box, pose, options.size)
             worn = put_on(crop, crop_pose, kind, rng, swatches.get(fold, ()))
             if _fraction_inside(worn) < (MIN_CHIN_MASK_INSIDE if kind == CHIN else MIN_INSIDE):
-                left_out.append(LeftOut(file, Kind.CUT_OFF, f"face {face.number}, {kind}, would leave the crop"))
+                excluded.append(Excluded(file, Kind.CUT_OFF, f"face {face.number}, {kind}, would leave the crop"))
                 continue
             target = Path(CLASS_OF_KIND[kind], _name(survey.photo.stem, face.number, kind, copy))
-            cleaning.write_jpeg(destination / target, worn.image, options.size)
+            write_jpeg(destination / target, worn.image, options.size)
             place: Row = {"file": target.as_posix(), "face": face.number, "kind": kind, "seed": seed}
             rows.append(photo | place | _facts(box, crop_pose, worn))
     made[file] = rows
-    return Outcome([destination / str(row["file"]) for row in rows], left_out)
+    return JobResult([destination / str(row["file"]) for row in rows], excluded)
 
 
-def _too_small_or_turned(file: Path, face: BareFace, pose: Pose | None) -> LeftOut:
+def _too_small_or_turned(file: Path, face: BareFace, pose: Pose | None) -> Excluded:
     if pose is None:
         reason = f"face {face.number}, is turned too far for a mask, or too small for its landmarks"
-        return LeftOut(file, Kind.TURNED, reason)
+        return Excluded(file, Kind.TURNED, reason)
     width, height = face.box[2:] - face.box[:2]
-    return LeftOut(file, Kind.SMALL, f"face {face.number}, has only {width} x {height} pixels")
+    return Excluded(file, Kind.SMALL, f"face {face.number}, has only {width} x {height} pixels")
 
 
 def _choose_kinds(options: SynthesisOptions, digest: str, number: int) -> list[tuple[str, int]]:
@@ -223,7 +223,7 @@ def _name(stem: str, number: int, kind: str, copy: int) -> str:
 def _crop(image: np.ndarray, box: np.ndarray, pose: Pose, size: int) -> tuple[np.ndarray, Pose]:
     """A face as the classifier is to see it, scaled down to ``size``, and its pose there."""
     x1, y1, x2, y2 = crop_squares(box[None], image.shape[:2])[0]
-    crop = cleaning.scale_down(np.ascontiguousarray(image[y1:y2, x1:x2]), size)
+    crop = scale_down(np.ascontiguousarray(image[y1:y2, x1:x2]), size)
     scale = np.array([crop.shape[1] / (x2 - x1), crop.shape[0] / (y2 - y1)])
     return crop, pose.moved(np.array([x1, y1]), scale)
 

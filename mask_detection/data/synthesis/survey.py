@@ -10,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mask_detection.data import cleaning
-from mask_detection.data.annotations import ANNOTATION_SUFFIXES, read_annotation, read_class_names
-from mask_detection.data.cleaning import Kind, LeftOut
-from mask_detection.data.crops import Photo
-from mask_detection.data.face_crops import MATCH_IOU, name_photos, pair_annotations
-from mask_detection.data.folds import FOLDS, fold_of
+from mask_detection.data.face_crops import MATCH_IOU
+from mask_detection.data.jobs import Excluded, Kind, copies, faulty
+from mask_detection.data.photos import SourcePhoto, in_excluded_fold, list_annotated_photos, list_photos
 from mask_detection.data.synthesis.cloth import Swatch
 from mask_detection.data.synthesis.geometry import fit_pose
 from mask_detection.data.synthesis.swatches import cut_swatch
@@ -26,7 +23,7 @@ from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_whole
 
 FindLandmarks = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-FindLabels = Callable[[Photo], tuple[np.ndarray, Sequence[str]] | None]
+FindLabels = Callable[[SourcePhoto], tuple[np.ndarray, Sequence[str]] | None]
 
 
 @dataclass(frozen=True)
@@ -47,19 +44,19 @@ class Survey:
         digest: SHA-256 of its bytes.
         faces: the bare ones.
         swatches: cloth of masks that are worn.
-        left_out: why nothing of it can be used.
+        excluded: why nothing of it can be used.
     """
 
-    photo: Photo
+    photo: SourcePhoto
     digest: str = ""
     faces: Sequence[BareFace] = ()
     swatches: Sequence[Swatch] = ()
-    left_out: Sequence[LeftOut] = ()
+    excluded: Sequence[Excluded] = ()
 
 
-def list_photos(
+def list_labelled_photos(
     source: Path, annotation_folder: Path | None, pool: Executor
-) -> tuple[list[Photo], FindLabels, list[LeftOut]]:
+) -> tuple[list[SourcePhoto], FindLabels, list[Excluded]]:
     """List the photos of a folder.
 
     Returns:
@@ -69,45 +66,39 @@ def list_photos(
     Raises:
         MaskDetectionError: there are no images, or none is annotated.
     """
-    files = [path for path in cleaning.list_files(source) if path.suffix.lower() not in ANNOTATION_SUFFIXES]
-    images, left_out = cleaning.select_images(files, pool)
-    if not images:
-        raise MaskDetectionError(f"{source}: holds no images; name a folder of photos of bare faces")
     if annotation_folder is None:
-        return name_photos(cleaning.group_copies(images, pool), source), lambda photo: None, left_out
-    pairs = pair_annotations(images, source, annotation_folder)
-    left_out += [LeftOut(path, Kind.NOT_ANNOTATED, "has no annotation file") for path in images if path not in pairs]
-    is_yolo = any(path.suffix == ".txt" for path in pairs.values())
-    class_names = read_class_names(annotation_folder) if is_yolo else {}
+        photos, excluded = list_photos(source, pool)
+        return photos, lambda photo: None, excluded
+    photos, excluded, read = list_annotated_photos(source, annotation_folder, pool)
 
-    def find_labels(photo: Photo) -> tuple[np.ndarray, Sequence[str]]:
-        annotation = read_annotation(photo.files[0], pairs[photo.files[0]], class_names)
+    def find_labels(photo: SourcePhoto) -> tuple[np.ndarray, Sequence[str]]:
+        annotation = read(photo)
         return annotation.boxes, annotation.labels
 
-    return name_photos(cleaning.group_copies(list(pairs), pool), source), find_labels, left_out
+    return photos, find_labels, excluded
 
 
 def survey_photo(
-    photo: Photo, find_landmarks: FindLandmarks, find_labels: FindLabels, left_out_folds: Collection[str]
+    photo: SourcePhoto, find_landmarks: FindLandmarks, find_labels: FindLabels, excluded_folds: Collection[str]
 ) -> Survey:
     """Find the bare faces of a photo, and cloth; without labels all its faces are taken for bare ones."""
-    if held_out := {FOLDS[fold_of(path.name)] for path in photo.files}.intersection(left_out_folds):
-        reason = f"is in fold {' and '.join(sorted(held_out))}"
-        return Survey(photo, left_out=[LeftOut(path, Kind.HELD_OUT, reason) for path in photo.files])
-    file, copies = photo.files[0], cleaning.copies(photo.files)
+    if held_out := in_excluded_fold(photo.files, excluded_folds):
+        return Survey(photo, excluded=held_out)
+    file = photo.files[0]
     try:
         digest = hashlib.sha256(read_whole(file, "an image")).hexdigest()
         image, labelled = read_image(file), find_labels(photo)
     except MaskDetectionError as error:
-        return Survey(photo, left_out=[cleaning.fault(file, error), *copies])
+        return Survey(photo, excluded=[faulty(file, error), *copies(photo.files)])
     boxes, _, landmarks = find_landmarks(image)
     labels = None if labelled is None else _labels_of(boxes, *labelled)
     bare = [i for i in range(len(boxes)) if labels is None or is_bare(labels[i])]
     masked = [i for i in range(len(boxes)) if labels is not None and is_masked(labels[i])]
     faces = [BareFace(i + 1, boxes[i], landmarks[i]) for i in bare]
+    excluded = copies(photo.files)
     if not faces:
-        copies = [LeftOut(file, Kind.NOT_FOUND, "has no bare face that the detector finds"), *copies]
-    return Survey(photo, digest, faces, cut_swatches(image, landmarks[masked], file.name), copies)
+        excluded.insert(0, Excluded(file, Kind.NOT_FOUND, "has no bare face that the detector finds"))
+    return Survey(photo, digest, faces, cut_swatches(image, landmarks[masked], file.name), excluded)
 
 
 def cut_swatches(image: np.ndarray, landmarks: np.ndarray, photo: str) -> list[Swatch]:
