@@ -14,7 +14,7 @@ WORN_WRONG_NAMES = {
     *("maskwearedincorrect", "maskwornincorrect", "maskwornincorrectly", "wornincorrectly", "incorrectmask"),
     *("incorrectlyworn", "incorrect", "incorrectlymasked", "wornwrong", "maskwornwrong", "wrongmask", "improper"),
 }
-WORN_WRONG = "worn wrong"  # as images and tables show the class
+SHOWN_WORN_WRONG = "worn wrong"  # as images and tables show the class
 
 
 def is_masked(class_name: str) -> bool:
@@ -39,7 +39,7 @@ def alert_classes(class_names: Iterable[str]) -> tuple[str, ...]:
 
 def shown(class_name: str) -> str:
     """A class's name as images show it; files keep the data sets' spelling."""
-    return WORN_WRONG if is_worn_wrong(class_name) else class_name
+    return SHOWN_WORN_WRONG if is_worn_wrong(class_name) else class_name
 
 
 def _plain(class_name: str) -> str:
