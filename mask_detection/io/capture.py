@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mask_detection.io import ffmpeg
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.urls import scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +80,14 @@ def open_stream(address: str, timeout_s: float) -> cv2.VideoCapture:
     """Open an address with FFmpeg; check ``isOpened``.
 
     Args:
-        address: such as ``http://…`` or ``rtsp://…``.
+        address: such as ``http://…`` or ``rtsp://…``, its scheme one of ``ffmpeg.ADDRESSES``.
         timeout_s: for opening it and for each picture, where that is less than the time-outs here.
     """
-    # UDP, which FFmpeg may choose for RTSP, loses packets, and the pictures come smeared.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     limits_s = (_limited(OPEN_TIMEOUT_S, timeout_s), _limited(READ_TIMEOUT_S, timeout_s))
     open_ms, read_ms = (math.ceil(1000 * limit_s) for limit_s in limits_s)
     parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
-    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
+    scheme = scheme_of(address)  # FFmpeg knows it in small letters only
+    return ffmpeg.open_capture(scheme + address[len(scheme) :], ffmpeg.ADDRESSES[scheme], parameters)
 
 
 def _limited(limit_s: float, timeout_s: float) -> float:

@@ -12,23 +12,25 @@ from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
+from mask_detection.io import ffmpeg
 from mask_detection.io.capture import WARM_UP_S, LiveCapture, find_cameras, open_camera, open_stream, read_frame
 from mask_detection.io.image_files import list_image_files
 from mask_detection.io.images import read_image
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.urls import without_secrets
+from mask_detection.utils.urls import scheme_of, without_file_scheme, without_secrets
 
 logger = logging.getLogger(__name__)
 
 FALLBACK_FRAME_RATE = 30.0  # frames per second, for sources that don't know their own
 IMPLAUSIBLE_FRAME_RATE = 1000.0  # frames per second; some containers give their clock's ticks instead
-TEXT_AS_VIDEO = cv2.VideoWriter.fourcc(*"ansi")  # FFmpeg plays .txt files as text typed on a screen
 CAMERA_FILES = ("/dev/video", "/dev/v4l/")
+LONGEST_INDEX = 9  # digits
 CAMERA_SEARCH_TIMEOUT_S = 10.0
 
 
@@ -193,10 +195,10 @@ def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> Vi
     """
     if source.isdecimal() or source.startswith(CAMERA_FILES):
         return _open_camera(source, timeout_s)
-    if "://" in source:
+    if scheme_of(source) not in ("", "file"):
         return _open_address(source, timeout_s)
     try:
-        path = Path(source)
+        path = Path(without_file_scheme(source))
         return FrameFolder(path) if path.is_dir() else _open_file(path)
     except (OSError, ValueError) as error:  # such as a name that is too long, or holds a null
         reason = getattr(error, "strerror", None) or error
@@ -204,6 +206,8 @@ def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> Vi
 
 
 def _open_camera(source: str, timeout_s: float) -> VideoSource:
+    if len(source) > LONGEST_INDEX and source.isdecimal():  # beyond what OpenCV can be asked for
+        raise MaskDetectionError(f"camera {source[:LONGEST_INDEX]}…: does not open; {_other_cameras()}")
     capture = open_camera(source)
     if not capture.isOpened():
         raise MaskDetectionError(f"camera {source}: does not open; {_other_cameras()}")
@@ -221,23 +225,35 @@ def _other_cameras() -> str:
 
 def _open_address(address: str, timeout_s: float) -> VideoSource:
     name = without_secrets(address)
+    if scheme_of(address) not in ffmpeg.ADDRESSES:
+        raise MaskDetectionError(f"{name}: is no address that is read here; use one of {', '.join(ffmpeg.ADDRESSES)}")
     capture = open_stream(address, timeout_s)
     if not capture.isOpened():
-        raise MaskDetectionError(f"{name}: does not open; check the address and that the stream runs")
+        raise MaskDetectionError(f"{name}: does not open; {_remedy(address)}")
     if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # a file on a server: opening it again would start it anew
         return RecordedVideo(name, capture)
     live = LiveCapture(name, capture, lambda: open_stream(address, timeout_s), timeout_s)
     return LiveVideo(name, live, _rate_and_count(capture)[0])
 
 
+def _remedy(address: str) -> str:
+    if urlsplit(address).path.lower().endswith(ffmpeg.PLAYLIST_SUFFIXES):
+        return "it looks like a playlist, which could name any host; give the address of the stream itself"
+    return "check the address and that the stream runs"
+
+
 def _open_file(path: Path) -> VideoSource:
     if not path.exists():
         name = without_secrets(str(path))  # it may be a mistyped address
         raise MaskDetectionError(f"{name}: no such video file; check the path, or give a camera's index such as 0")
+    if not path.is_file():
+        raise MaskDetectionError(f"{path}: is a pipe or device and no video file; save the video as a file first")
     if path.stat().st_size == 0:
         raise MaskDetectionError(f"{path}: is empty (0 bytes); get the video again")
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FOURCC) == TEXT_AS_VIDEO:
+    if ffmpeg.is_playlist(path):
+        raise MaskDetectionError(f"{path}: is a playlist, which names other files; give one of them")
+    capture = ffmpeg.open_capture(str(path.absolute()), ffmpeg.FILE)
+    if not capture.isOpened():
         raise MaskDetectionError(
             f"{path}: is not a video that OpenCV can read; convert it to .mp4, for instance with ffmpeg"
         )

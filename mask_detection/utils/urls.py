@@ -1,8 +1,10 @@
-"""Addresses (URLs) as they may be shown: without the secrets in them."""
+"""Addresses (URLs): what they lead to, and how they may be shown, without the secrets in them."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 HIDDEN = "…"
 SCHEME = r"[A-Za-z][\w+.-]+:[/\\]+"  # of two letters at least, as C:/ is none; FFmpeg takes rtsp:/ and rtsp:///, too
@@ -11,6 +13,17 @@ PLAIN_HOST = r"(?:[\w-]+(?:\.[\w-]+)+|localhost|\[[\dA-Fa-f:.%]+\])(?::\d*)?"
 HIDDEN_WORDS = "pas|pwd|psw|pw|token|key|auth|secret|sig|cred|session|hmac|hdn|jwt|ticket|acl"
 HIDDEN_NAME = rf"[\w.~%\[\]-]*(?:{HIDDEN_WORDS})[\w.~%\[\]-]*"
 HIDDEN_FOLDER = r"(?:password|passwd|pass|pwd|token|api-?key|key|auth|secret|session)"
+
+
+def scheme_of(source: str) -> str:
+    """``rtsp`` for ``RTSP://camera.local/1``; empty for what is no address, such as a path or a camera's index."""
+    scheme, mark, _ = source.partition("://")
+    return scheme.lower() if mark else ""
+
+
+def without_file_scheme(source: str) -> str:
+    """The path of a file that is given as an address, ``/tmp/a b.mp4`` for ``file:///tmp/a%20b.mp4``; others stay."""
+    return url2pathname(urlsplit(source).path) if scheme_of(source) == "file" else source
 
 
 def without_secrets(text: str) -> str:

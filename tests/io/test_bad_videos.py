@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -27,15 +28,17 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "noise.mp4": (bytes(range(256)) * 100, NO_VIDEO),
     "letter.txt": (b"Dear Sir or Madam,\n" * 50, NO_VIDEO),
     "letter.mp4": (b"Dear Sir or Madam,\n" * 50, NO_VIDEO),
+    "list.m3u8": (b"#EXTM3U\n#EXTINF:1,\nother.ts\n", "is a playlist, which names other files; give one of them"),
+    "list.mp4": (b"ffconcat version 1.0\nfile o.mp4\n", "is a playlist, which names other files; give one of them"),
     "pointer.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", NO_VIDEO),
 }
 
 
 @pytest.fixture
-def detect(run, all_is_face, tiny_model, tmp_path) -> Callable[[Path], Outcome]:
+def detect(run, all_is_face, tiny_model, tmp_path) -> Callable[[object], Outcome]:
     """A function that annotates a video into ``out.avi`` and logs it into ``seen.jsonl``."""
 
-    def detect(source: Path) -> Outcome:
+    def detect(source: object) -> Outcome:
         files = ["--source", source, "--output", tmp_path / "out.avi", "--log", tmp_path / "seen.jsonl"]
         return run(detect_mask_video.main, *files, "--model", tiny_model, "--no-display")
 
@@ -68,6 +71,25 @@ def test_what_is_no_video_is_one_line_and_leaves_nothing(detect, tmp_path, name)
         path.write_bytes(content)
     assert detect(path) == Outcome(cli.EXIT_UNUSABLE, [f"error: {path}: {fault}"])
     assert [*tmp_path.iterdir()] == ([] if content is None else [path])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes")
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_pipe_or_device_is_no_video(detect, tmp_path, form):
+    pipe, link = tmp_path / "pipe.mp4", tmp_path / "endless.mp4"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for path in (pipe, link, Path("/dev/zero")):
+        fault = f"error: {path}: is a pipe or device and no video file; save the video as a file first"
+        assert detect(form.format(path)) == Outcome(cli.EXIT_UNUSABLE, [fault])
+
+
+def test_a_file_may_be_given_as_an_address_or_be_called_like_one(detect, tmp_path, monkeypatch):
+    path = colourful(tmp_path / "two frames.avi", 2)
+    assert detect(path.as_uri()) == Outcome(cli.EXIT_DONE, [])
+    path.rename(tmp_path / "concat:12.avi")
+    monkeypatch.chdir(tmp_path)
+    assert detect(Path("concat:12.avi")) == Outcome(cli.EXIT_DONE, [])
 
 
 def test_a_folder_without_frames_is_no_video(detect, tmp_path):

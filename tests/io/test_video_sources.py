@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import datetime, timedelta
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, islice, repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +21,13 @@ import pytest
 
 import detect_mask_video
 from mask_detection.commands import cli
-from mask_detection.io import capture
+from mask_detection.io import capture, ffmpeg
 from mask_detection.io.sources import Frame, open_source
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import SandboxResult
 from tests.helpers.videos import FRAME_COUNT, GONE, Act, facts_of, lines_of, streaming
+from tests.helpers.web_server import serving
 
 N_SHOWN = 15  # pictures that a stream shows before something happens to it
 
@@ -151,17 +151,79 @@ def test_a_csv_log_tells_the_gap(detect, tmp_path, small_portrait):
     assert float(gaps[-1]) > 0
 
 
-def test_a_video_file_on_a_server_has_an_end(video):
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
+@pytest.fixture
+def served(tmp_path) -> Iterator[Callable[..., str]]:
+    """A function that puts a file on a server and returns its address."""
+    with serving() as server:
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=video.parent)) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        with open_source(f"http://127.0.0.1:{server.server_port}/{video.name}") as source:
-            assert not source.is_live
-            assert source.frame_count == len(list(source)) == FRAME_COUNT
-        server.shutdown()
+        def serve(name: str, content: bytes) -> str:
+            server.files[f"/{name}"] = content
+            return f"{server.address}/{name}"
+
+        yield serve
+
+
+def test_a_video_file_on_a_server_has_an_end(video, served):
+    with open_source(served("clip.avi", video.read_bytes())) as source:
+        assert not source.is_live
+        assert source.frame_count == len(list(source)) == FRAME_COUNT
+
+
+# --- what sources may make FFmpeg do ---
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize("form", [HLS, "ffconcat version 1.0\nfile {}\n"], ids=["HLS", "concat"])
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
+def test_a_playlist_on_a_server_reaches_no_other_host(form, name, video, served, detect, tmp_path, errors):
+    with serving() as other:
+        other.files["/clip.avi"] = video.read_bytes()
+        address = served(name, form.format(f"{other.address}/clip.avi").encode())
+        assert detect(address, "--log", tmp_path / "seen.csv", "--timeout", 0.5) == cli.EXIT_UNUSABLE
+        assert other.requests == []
+    (error,) = errors()
+    assert error.startswith(f"error: {address}: does not open; ")
+    assert ("playlist" in error) == name.endswith(".m3u8")
+
+
+@pytest.mark.parametrize("address", ["concat://a|b", "gopher://127.0.0.1/1", "lavfi://testsrc", "subfile://x"])
+def test_addresses_of_other_kinds_are_refused(address, detect, tmp_path, errors):
+    assert detect(address, "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith(f"error: {address}: is no address that is read here; use one of http, https, rtsp, ")
+
+
+def test_options_of_the_users_own_come_first_and_stay(monkeypatch, served, video):
+    own = "format_whitelist;mov|probesize;500000"
+    monkeypatch.setenv(ffmpeg.OPTIONS_VARIABLE, own)
+    address = served("clip.avi", video.read_bytes())
+    with pytest.raises(MaskDetectionError, match="does not open"):
+        open_source(address, timeout_s=0.3)
+    assert os.environ[ffmpeg.OPTIONS_VARIABLE] == own
+    monkeypatch.delenv(ffmpeg.OPTIONS_VARIABLE)
+    with open_source(address) as source:
+        assert len(list(source)) == FRAME_COUNT
+    assert ffmpeg.OPTIONS_VARIABLE not in os.environ
+
+
+def test_threads_that_open_different_kinds_keep_apart(video, served):
+    address, failed = served("clip.avi", video.read_bytes()), []
+
+    def open_often(source: str) -> None:
+        for _ in range(20):
+            try:
+                open_source(source).close()
+            except MaskDetectionError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=open_often, args=(source,)) for source in [address, str(video)] * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert ffmpeg.OPTIONS_VARIABLE not in os.environ
 
 
 # --- secrets of addresses ---
@@ -398,6 +460,13 @@ def test_a_camera_that_does_not_open_is_told_with_those_that_do(detect, monkeypa
     assert detect(83, "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
     (error,) = errors()
     assert error.startswith(f"error: camera 83: does not open; {told}")
+
+
+def test_a_number_that_no_camera_has_is_one_line(detect, monkeypatch, tmp_path, errors):
+    monkeypatch.setattr(sandbox, "run", lambda *_, **__: SandboxResult([]))
+    assert detect("9" * 5000, "--log", tmp_path / "seen.csv") == cli.EXIT_UNUSABLE
+    (error,) = errors()
+    assert error.startswith("error: camera 999999999…: does not open; nor does another; ")
 
 
 def test_a_machine_without_cameras_says_so_in_one_line(detect, tmp_path, errors):
