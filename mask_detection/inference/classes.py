@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-WITH_MASK, WORN_WRONG = "with_mask", "mask_weared_incorrect"  # as the public data sets name their folders
+WITH_MASK, WEARED_INCORRECT = "with_mask", "mask_weared_incorrect"  # as the public data sets name their folders
 
 # In small letters, without anything between the words.
 MASKED_NAMES = {"withmask", "mask", "masked", "facemask", "masks"}
