@@ -1,29 +1,37 @@
 """HDF5 models that may come from anywhere: a child process copies what a model needs to a fresh file.
 
 One damaged byte can make the HDF5 library search for ever, so it meets files of others only where it can be stopped.
+And an HDF5 file may say that its numbers lie in other files, which HDF5 then reads: only what lies in the file itself
+is copied.
 """
 
 from __future__ import annotations
 
 import errno
-import os
+import math
 import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import cannot_write
+from mask_detection.utils.files import read_start
 
 if TYPE_CHECKING:
     import keras
 
 READING_S = 60.0  # until a file that is not read counts as damaged
 READING_CPU_S = 10  # likewise, on the processor; 100 MB take less than one
-MAX_ARRAY_BYTES = 2 << 30  # compressed, even a small file can announce any size
+MAX_MODEL_BYTES = 2 << 30  # of all arrays and attributes; compressed, even a small file can announce any size
+READING_MEMORY = 2 * MAX_MODEL_BYTES
+TRAINING_PARTS = frozenset({"optimizer_weights", "optimizer"})  # of a whole model, of weights alone
 MAX_ENTRY_BYTES = 8192  # that HDF5 keeps about each array and each group, beside its numbers
+CHUNK_BYTES = 16 << 20
 DISK_FULL = (errno.ENOSPC, errno.EFBIG)
 
 
@@ -39,27 +47,39 @@ def check_room(path: Path, model: keras.Model) -> None:
     """
     n_entries = len(model.weights) + len(model.layers)
     n_bytes = sum(weight.nbytes for weight in model.get_weights()) + len(model.to_json()) + n_entries * MAX_ENTRY_BYTES
-    path.write_bytes(bytes(n_bytes))
+    _try_room(path, n_bytes)
+
+
+def _try_room(path: Path, n_bytes: int) -> None:
+    with path.open("wb") as file:
+        for start in range(0, n_bytes, CHUNK_BYTES):
+            file.write(bytes(min(CHUNK_BYTES, n_bytes - start)))
 
 
 def copy_model(source: Path, target: Path) -> dict[str, Any]:
-    """Copy a model's description and weights; the state of its training is left out.
+    """Copy a model's description and weights, or weights alone; the state of its training is left out.
 
     Args:
         source: any file.
-        target: the file to write.
+        target: the file to write, in a temporary folder.
 
     Returns:
         The attributes of the file: text as ``str``, anything else as h5py gives it.
 
     Raises:
-        MaskDetectionError: the source is no HDF5 file, or damaged, or the disk is full.
+        MaskDetectionError: the source is missing, no HDF5 file, damaged, larger than ``MAX_MODEL_BYTES``, or reads
+            other files; or there is no room for the copy.
     """
+    read_start(source, "a model")
+    n_bytes = source.stat().st_size
+    try:
+        _try_room(target, min(n_bytes, MAX_MODEL_BYTES))
+    except OSError:
+        raise no_room_for(source) from None
     files = str(source.resolve()), str(target)
-    result = sandbox.run(copy_content, *files, timeout_s=READING_S, cpu_s=READING_CPU_S)
-    for number in DISK_FULL:
-        if f"[Errno {number}]" in result.fault:
-            raise cannot_write(target, OSError(number, os.strerror(number)))
+    result = sandbox.run(copy_content, *files, timeout_s=READING_S, cpu_s=READING_CPU_S, memory=READING_MEMORY)
+    if any(f"[Errno {number}]" in result.fault for number in DISK_FULL):
+        raise no_room_for(source)
     if result.fault:
         raise MaskDetectionError(
             f"{source}: is not a whole Keras model; get the file again or train a new one ({result.fault[:200]})"
@@ -68,35 +88,85 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
 
 
+@contextmanager
+def safe_copy(source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a temporary copy of a model, and its attributes; raises as :func:`copy_model`."""
+    try:
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    except OSError:
+        raise no_room_for(source) from None
+    with folder as name:
+        copy = Path(name, "copy.weights.h5")  # Keras insists on the one suffix for models, on both for weights
+        yield copy, copy_model(source, copy)
+
+
+def no_room_for(source: Path) -> MaskDetectionError:
+    """What to tell the user where a model cannot be copied before it is read."""
+    try:
+        place = tempfile.gettempdir()
+    except OSError:  # none of the usual folders can be written
+        place = "/tmp"  # noqa: S108
+    return MaskDetectionError(
+        f"{source}: cannot be read, as the temporary folder {place} has no room for a copy; make room there, or name "
+        "another folder with TMPDIR"
+    )
+
+
 def read_attributes(path: Path) -> dict[str, Any]:
     """What a model says of itself; returns and raises as :func:`copy_model`."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return copy_model(path, Path(folder, "model.h5"))
+    with safe_copy(path) as (_, attributes):
+        return attributes
 
 
 def copy_content(source: str, target: str) -> None:
     """Copy a model in this very process; see :func:`copy_model`.
 
     Raises:
+        ValueError: the model is too large, or reads other files.
         Exception: whatever damage leads h5py to.
     """
     with h5py.File(source) as old, h5py.File(target, "w") as new:
-        _copy_attributes(old, new)
-        if "model_weights" in old:
-            _copy_group(old["model_weights"], new.create_group("model_weights"))
+        _PlainCopy().copy_group(old, new, TRAINING_PARTS)
 
 
-def _copy_group(old: h5py.Group, new: h5py.Group) -> None:
-    _copy_attributes(old, new)
-    for name, item in old.items():
+class _PlainCopy:
+    """Copies groups with what lies in the file itself, up to ``MAX_MODEL_BYTES``."""
+
+    def __init__(self) -> None:
+        self._n_bytes = 0
+
+    def copy_group(self, old: h5py.Group, new: h5py.Group, left_out: Collection[str] = ()) -> None:
+        """Copy the attributes and the entries of a group, but those of some names."""
+        for name in old.attrs:
+            self._copy_attribute(name, old, new)
+        for name in old:
+            if name not in left_out:
+                self._copy_entry(name, old, new)
+
+    def _copy_entry(self, name: str, old: h5py.Group, new: h5py.Group) -> None:
+        if not isinstance(old.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is a link, perhaps to another file")
+        item = old[name]
         if isinstance(item, h5py.Group):
-            _copy_group(item, new.create_group(name))
-        elif item.nbytes > MAX_ARRAY_BYTES:
-            raise ValueError(f"{name} has {item.nbytes:,} bytes")
-        else:
-            new[name] = item[()]
+            self._count(name, MAX_ENTRY_BYTES)
+            self.copy_group(item, new.create_group(name))
+            return
+        if not isinstance(item, h5py.Dataset) or item.dtype.hasobject:
+            raise ValueError(f"{name} is no array of numbers")
+        if item.is_virtual or item.id.get_create_plist().get_external_count():
+            raise ValueError(f"the numbers of {name} are to be read from another file")
+        self._count(name, item.nbytes + MAX_ENTRY_BYTES)
+        new[name] = item[()]
 
-
-def _copy_attributes(old: h5py.Group, new: h5py.Group) -> None:
-    for name, value in old.attrs.items():
+    def _copy_attribute(self, name: str, old: h5py.Group, new: h5py.Group) -> None:
+        announced = old.attrs.get_id(name)
+        self._count(name, math.prod(announced.shape or ()) * announced.dtype.itemsize)
+        value = old.attrs[name]
+        if announced.dtype.hasobject:  # texts, whose lengths it doesn't announce
+            self._count(name, sum(len(text) for text in np.ravel(value)))
         new.attrs[name] = value.decode() if isinstance(value, bytes) else value  # long bytes would not fit
+
+    def _count(self, name: str, n_bytes: int) -> None:
+        self._n_bytes += n_bytes
+        if self._n_bytes > MAX_MODEL_BYTES:
+            raise ValueError(f"with {name} it has {self._n_bytes:,} bytes")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from mask_detection.io.hdf5 import copy_model
+from mask_detection.io.hdf5 import safe_copy
 from mask_detection.models.base import MAX_OUTPUTS, ModelInfo, Network
 from mask_detection.models.preprocessing import PREPROCESSING
 from mask_detection.utils.errors import MaskDetectionError
@@ -51,9 +50,7 @@ def load_keras_model(path: Path) -> tuple[keras.Model, ModelInfo]:
             square colour images.
     """
     _check_is_hdf5(path)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = Path(folder, "model.h5")
-        attributes = copy_model(path, copy)
+    with safe_copy(path) as (copy, attributes):
         try:
             config = json.loads(attributes["model_config"])
             nodes = [_without_training_parts(node) for node in _walk(config)]

@@ -1,6 +1,6 @@
 """Run a function in a child process, where it may hang, crash or be noisy without harm to this one.
 
-python -m mask_detection.utils.sandbox CPU_SECONDS MODULE:FUNCTION ARGUMENT…      # what the child process runs
+python -m mask_detection.utils.sandbox CPU_SECONDS MEMORY MODULE:FUNCTION ARGUMENT…      # what the child process runs
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from mask_detection.utils.defaults import PROJECT_FOLDER
@@ -30,7 +31,9 @@ class SandboxResult(NamedTuple):
     fault: str = ""
 
 
-def run(function: Callable[..., None], *arguments: str, timeout_s: float, cpu_s: int = NO_LIMIT) -> SandboxResult:
+def run(
+    function: Callable[..., None], *arguments: str, timeout_s: float, cpu_s: int = NO_LIMIT, memory: int = NO_LIMIT
+) -> SandboxResult:
     """Run a function of a module in a child process.
 
     Args:
@@ -39,11 +42,12 @@ def run(function: Callable[..., None], *arguments: str, timeout_s: float, cpu_s:
         timeout_s: after so many seconds it is stopped; what it has printed until then counts.
         cpu_s: likewise, on processors, where the system can do that: Windows cannot. Unlike the clock, this doesn't
             mistake a busy machine for a function that never ends.
+        memory: bytes that it may take beside what its module needs; it can be limited only on Linux.
     """
     name = f"{function.__module__}:{function.__qualname__}"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, str(cpu_s), name, *arguments],
+            [sys.executable, "-m", __name__, str(cpu_s), str(memory), name, *arguments],
             cwd=PROJECT_FOLDER,  # from where the package can be imported
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -72,11 +76,14 @@ def _fault_of_process(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Run a function in this very process, which ends when its time on processors is over."""
-    cpu_s, name, *arguments = argv
+    cpu_s, memory, name, *arguments = argv
     if int(cpu_s) != NO_LIMIT:
         _limit_cpu_time(int(cpu_s))
     module, _, function = name.partition(":")
-    getattr(importlib.import_module(module), function)(*arguments)
+    called = getattr(importlib.import_module(module), function)
+    if int(memory) != NO_LIMIT:
+        _limit_memory(int(memory))
+    called(*arguments)
 
 
 def _limit_cpu_time(seconds: int) -> None:
@@ -85,6 +92,19 @@ def _limit_cpu_time(seconds: int) -> None:
     except ModuleNotFoundError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def _limit_memory(n_bytes: int) -> None:
+    """Let no more be taken than now and so many bytes."""
+    if not sys.platform.startswith("linux"):  # elsewhere nobody tells, or heeds, how much is taken
+        return
+    import resource
+
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = n_pages * resource.getpagesize() + n_bytes
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 if __name__ == "__main__":

@@ -213,6 +213,7 @@ def start_model(n_classes: int, init: Path | None) -> keras.Model:
     Raises:
         MaskDetectionError: they cannot be had, or are of another network.
     """
+    from mask_detection.io.hdf5 import safe_copy
     from mask_detection.models.fcos import build_detector
     from mask_detection.models.mobilenet import backbone_weights
 
@@ -220,7 +221,8 @@ def start_model(n_classes: int, init: Path | None) -> keras.Model:
         return build_detector(n_classes, backbone_weights=backbone_weights(init))
     model = build_detector(n_classes)
     try:
-        model.load_weights(init)
+        with safe_copy(init) as (copy, _):
+            model.load_weights(copy)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise MaskDetectionError(f"{init}: holds no weights of this network ({reason}); give another --init") from None
