@@ -68,7 +68,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    from mask_detection.data.dataset import leave_out_unreadable, scan
+    from mask_detection.data.dataset import exclude_unreadable, scan
     from mask_detection.models.classifier import to_classifier
     from mask_detection.models.keras_file import keras_network, load_keras_model
     from mask_detection.utils.files import make_folder
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = write_all(model, info, args.model, args.output, examples)
     accuracies, n_unreadable = {}, 0
     if args.dataset:
-        samples, n_unreadable = leave_out_unreadable(scan([args.dataset]))
+        samples, n_unreadable = exclude_unreadable(scan([args.dataset]))
         accuracies = measure(to_classifier(args.model, keras_network(model, info)), files, samples)
     print(table({"h5": args.model, **files}, accuracies))
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE

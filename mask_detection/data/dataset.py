@@ -125,7 +125,7 @@ def _class_folders(folder: Path) -> Iterator[tuple[str, Path]]:
         if part:
             yield from ((part, class_folder) for class_folder in _visible_folders(path))
         else:
-            logger.warning("%s: stands beside the folders of a ready-made split; left out", path)
+            logger.warning("%s: stands beside the folders of a ready-made split; excluded", path)
 
 
 def _visible_folders(folder: Path) -> list[Path]:
@@ -148,11 +148,11 @@ def _check_classes(folders: Sequence[Path], counts: dict[str, int]) -> None:
             )
 
 
-def leave_out_unreadable(samples: Samples) -> tuple[Samples, int]:
+def exclude_unreadable(samples: Samples) -> tuple[Samples, int]:
     """Decode every image once, name those that cannot be read, and go on without them.
 
     Returns:
-        The readable samples, and how many were left out.
+        The readable samples, and how many were excluded.
 
     Raises:
         MaskDetectionError: too few of a class can be read.
@@ -172,6 +172,6 @@ def _is_readable(path: Path) -> bool:
     try:
         read_image(path)
     except MaskDetectionError as error:
-        logger.error("error: %s; left out", error)
+        logger.error("error: %s; excluded", error)
         return False
     return True

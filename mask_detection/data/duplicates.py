@@ -1,9 +1,9 @@
-"""Find copies and near copies in an image data set, so that a split can keep each group of them on one side.
+"""Find copies and near-duplicates in an image data set, so that a split can keep each group of them on one side.
 
     files -> sha256 -> local features -> bags of visual words -> candidate pairs -> confirmed pairs -> groups
 
-Two images are near copies if one photo lies under both: shifted, turned, scaled, mirrored, blurred, encoded anew, or
-with something drawn over less than half of it. Candidates are the nearest neighbours by visual words (Sivic and
+Two images are near-duplicates if one photo lies under both: shifted, turned, scaled, mirrored, blurred, encoded anew,
+or with something drawn over less than half of it. Candidates are the nearest neighbours by visual words (Sivic and
 Zisserman, "Video Google", 2003); a pair is confirmed where SIFT matches agree on one affine map and the pixels agree
 under that map. The same person on another photo, or the same drawing on another face, passes the first but not the
 second. Needs no network weights, and no more than about 25 kB of memory an image.
@@ -80,7 +80,7 @@ class _Features:
 
 
 def find_groups(paths: Sequence[Path], folder: Path | None = None) -> np.ndarray:
-    """Give every image the number of its group: copies and near copies of each other share one.
+    """Give every image the number of its group: copies and near-duplicates of each other have the same.
 
     The result is kept in the cache folder under a name made from the contents of all files, so that another run on
     the same files only reads them.
@@ -169,7 +169,7 @@ def _mirrored_descriptors(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _candidate_pairs(features: Sequence[_Features]) -> np.ndarray:
-    """Each image with the images that share most visual words with it or with its mirror image.
+    """Each image with the images that have most visual words in common with it or with its mirror image.
 
     Returns:
         Rows (i, j, mirrored), (P, 3) int, i < j, none twice.
@@ -216,7 +216,7 @@ def _vocabulary(descriptors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _confirmed_pairs(features: Sequence[_Features], pairs: np.ndarray) -> np.ndarray:
-    """The rows of ``pairs`` (P, 3) that are near copies."""
+    """The rows of ``pairs`` (P, 3) that are near-duplicates."""
 
     def confirm(block: np.ndarray) -> list[bool]:
         return [
@@ -257,8 +257,8 @@ def _is_plausible(affine: np.ndarray) -> bool:
 def _agreement(one: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:
     """Median correlation of the pixels around each place that both thumbnails show, -1 to 1.
 
-    The median lets up to half of the picture differ: filled-up borders, a drawing on one of the two. Places without
-    contrast don't count, and where too few are left the answer is -1.
+    The median lets up to half of the image differ: filled-up borders, a drawing on one of the two. Places without
+    contrast don't count, and where too few are left the result is -1.
     """
     size = other.shape[::-1]
     a, b = cv2.warpAffine(one, affine, size).astype(np.float32), other.astype(np.float32)
@@ -283,7 +283,7 @@ def _agreement(one: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:
 def _kept_result(contents: Iterable[str], folder: Path) -> Path:
     """Where the groups of these contents are kept."""
     key = hashlib.sha256("\n".join([str(VERSION), *contents]).encode())
-    return folder / f"near-copies-{key.hexdigest()[:32]}.npz"
+    return folder / f"near-duplicates-{key.hexdigest()[:32]}.npz"
 
 
 def _load(path: Path, count: int) -> np.ndarray | None:

@@ -103,7 +103,7 @@ def prepare_detected_crops(
 
 
 def one_at_a_time(detect: Callable[[np.ndarray], Found]) -> Callable[[np.ndarray], Found]:
-    """Let many threads share a detector: its network holds the state of one image, and uses all cores by itself."""
+    """Let many threads use one detector: its network holds the state of one image, and uses all cores by itself."""
     lock = threading.Lock()
 
     def detect_alone(frame: np.ndarray) -> Found:

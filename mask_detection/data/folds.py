@@ -1,6 +1,6 @@
 """Five parts of a data set, by the files' names alone: the same on every machine and whatever lies beside a file.
 
-Training and evaluation share them: what is measured on a fold that took part in no training is an honest figure.
+Training and evaluation use the same: what is measured on a fold that took part in no training is an honest figure.
 """
 
 from __future__ import annotations

@@ -80,26 +80,26 @@ def _draw(samples: Samples, groups: np.ndarray, validation_size: float, test_siz
 
 
 def _copies_across(parts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Where ready-made parts share an image: mark its copies in training and validation, (N,) bool."""
+    """Where an image is in two ready-made parts: mark its copies in training and validation, (N,) bool."""
     in_test = np.isin(groups, groups[parts == TEST]) & (parts != TEST)
     in_validation = np.isin(groups, groups[parts == VALIDATION]) & (parts == TRAIN)
     across = in_test | in_validation
     if across.any():
-        logger.warning("%d images are copies of validation or test images; left out of training", across.sum())
+        logger.warning("%d images are copies of validation or test images; excluded from training", across.sum())
     return across
 
 
-def without_leaks(samples: Samples, kept_out: Sequence[Path]) -> tuple[Samples, np.ndarray, dict[str, int]]:
-    """Find the copies in a data set; leave out what lies under two classes, and copies of images to be kept out.
+def without_leaks(samples: Samples, excluded: Sequence[Path]) -> tuple[Samples, np.ndarray, dict[str, int]]:
+    """Find the copies in a data set; exclude what lies under two classes, and copies of images that are to be excluded.
 
     Args:
         samples: all samples.
-        kept_out: images that training must not have seen, such as those of a final evaluation.
+        excluded: images that training must not have seen, such as those of a final evaluation.
 
     Returns:
         The usable samples, (N,) int the group of copies that each belongs to, and what was found, as counts.
     """
-    all_groups = find_groups((*samples.paths, *kept_out))
+    all_groups = find_groups((*samples.paths, *excluded))
     groups, barred_groups = all_groups[: len(samples)], all_groups[len(samples) :]
     contradictory = _contradictions(samples)
     barred = np.isin(groups, barred_groups)
@@ -109,7 +109,7 @@ def without_leaks(samples: Samples, kept_out: Sequence[Path]) -> tuple[Samples, 
         "images_in_these_groups": int(sizes[sizes > 1].sum()),
         "left_out_under_two_classes": int(contradictory.sum()),
     }
-    if kept_out:
+    if excluded:
         facts["left_out_as_copies_of_kept_out_images"] = int(barred.sum())
     usable = ~(contradictory | barred)
     return samples.select(usable), groups[usable], facts
@@ -118,7 +118,7 @@ def without_leaks(samples: Samples, kept_out: Sequence[Path]) -> tuple[Samples, 
 def _contradictions(samples: Samples) -> np.ndarray:
     """Mark images that lie, byte for byte, under more than one class, (N,) bool; and name them.
 
-    A near copy under another class is no contradiction: the same portrait with and without a mask is one.
+    A near-duplicate under another class is no contradiction: the same portrait with and without a mask is one.
     """
     classes_of: dict[str, set[int]] = {}
     hashes = content_hashes(samples.paths)
@@ -126,7 +126,7 @@ def _contradictions(samples: Samples) -> np.ndarray:
         classes_of.setdefault(content, set()).add(label)
     contradictory = np.array([len(classes_of[content]) > 1 for content in hashes], dtype=bool)
     for name in np.array(samples.names)[contradictory]:
-        logger.warning("%s: lies under more than one class; left out", name)
+        logger.warning("%s: lies under more than one class; excluded", name)
     return contradictory
 
 
@@ -151,7 +151,7 @@ def write_split(path: Path, made: Split) -> None:
 
 
 def read_split(path: Path, samples: Samples) -> Split:
-    """Read a split that :func:`write_split` wrote; images that it doesn't name are left out, which is said.
+    """Read a split that :func:`write_split` wrote; images that it doesn't name are excluded, which is logged.
 
     Raises:
         MaskDetectionError: it is no such file, or names images that the data set doesn't hold.
@@ -170,5 +170,5 @@ def read_split(path: Path, samples: Samples) -> Split:
             f"{missing[0]}; name another --split-file"
         )
     if unnamed := len(samples) - sum(map(len, names.values())):
-        logger.warning("%s: doesn't name %d images of the data set; left out", path, unnamed)
+        logger.warning("%s: doesn't name %d images of the data set; excluded", path, unnamed)
     return Split(*(samples.select(np.array([index[name] for name in names[part]], int)) for part in names))

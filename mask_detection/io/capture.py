@@ -26,7 +26,7 @@ OPEN_TIMEOUT_S = 10.0  # FFmpeg looks at a slow stream for up to 5 s before it k
 READ_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-WARM_UP_S = 1.0  # cameras that give empty pictures at first are read again until the pauses are so long
+WARM_UP_S = 1.0  # cameras that give empty frames at first are read again until the pauses are so long
 
 
 class Camera(NamedTuple):
@@ -81,7 +81,7 @@ def open_stream(address: str, timeout_s: float) -> cv2.VideoCapture:
 
     Args:
         address: such as ``http://…`` or ``rtsp://…``, its scheme one of ``ffmpeg.ADDRESSES``.
-        timeout_s: for opening it and for each picture, where that is less than the time-outs here.
+        timeout_s: for opening it and for each frame, where that is less than the time-outs here.
     """
     limits_s = (_limited(OPEN_TIMEOUT_S, timeout_s), _limited(READ_TIMEOUT_S, timeout_s))
     open_ms, read_ms = (math.ceil(1000 * limit_s) for limit_s in limits_s)
@@ -95,7 +95,7 @@ def _limited(limit_s: float, timeout_s: float) -> float:
 
 
 def read_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
-    """The next picture, (H, W, 3) BGR uint8; None where it is empty or there is none."""
+    """The next frame, (H, W, 3) BGR uint8; None where it is empty or there is none."""
     arrived, image = capture.read()
     return image if arrived and image is not None and image.size else None
 
@@ -106,7 +106,7 @@ class LiveCapture:
     One thread may read while another closes; closing waits for what is being read or opened, up to its time-out.
 
     Attributes:
-        gap_s: seconds without pictures so far, because the source had dropped.
+        gap_s: seconds without frames so far, because the source had dropped.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class LiveCapture:
             name: for messages.
             capture: it gets released here.
             open_again: makes another one like it.
-            timeout_s: how long to try to get a picture before the source is given up.
-            warm_up_s: until pauses are longer than this, an empty picture is only read again.
+            timeout_s: how long to try to get a frame before the source is given up.
+            warm_up_s: until pauses are longer than this, an empty frame is only read again.
         """
         self.gap_s = 0.0
         self._name = name
@@ -143,7 +143,7 @@ class LiveCapture:
             self._capture.release()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield pictures, (H, W, 3) BGR uint8, until closed; their size may change.
+        """Yield frames, (H, W, 3) BGR uint8, until closed; their size may change.
 
         Raises:
             MaskDetectionError: there was none for ``timeout_s``.
@@ -155,7 +155,7 @@ class LiveCapture:
                 image = self._retry(n_images)
                 if image is None:
                     return
-                if n_images:  # before the first picture there is nothing to miss
+                if n_images:  # before the first frame there is nothing to miss
                     gap_s = time.monotonic() - asked_at
                     self.gap_s += gap_s
                     logger.warning("%s: is back after %.1f s", self._name, gap_s)
@@ -170,12 +170,12 @@ class LiveCapture:
                 self._capture = self._open_again()
             started = time.monotonic()
             image = read_frame(self._capture)
-            # After its time-out, FFmpeg's decoder still hands out what it held back: up to a picture a core, 5 s apart.
+            # After its time-out, FFmpeg's decoder still hands out what it held back: up to a frame a core, 5 s apart.
             is_late = time.monotonic() - started > self._read_timeout_s
             return None if is_late else image
 
     def _retry(self, n_images: int) -> np.ndarray | None:
-        """The first picture after none came; None when the source was closed."""
+        """The first frame after none came; None when the source was closed."""
         if n_images:
             logger.warning("%s: gives no more frames; trying again for %g s", self._name, self._timeout_s)
         for pause_s in self._growing_pauses():

@@ -57,7 +57,7 @@ def _try_room(path: Path, n_bytes: int) -> None:
 
 
 def copy_model(source: Path, target: Path) -> dict[str, Any]:
-    """Copy a model's description and weights, or weights alone; the state of its training is left out.
+    """Copy a model's description and weights, or weights alone; not the state of its training.
 
     Args:
         source: any file.

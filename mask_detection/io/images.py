@@ -21,7 +21,7 @@ JPEG_TRAILER_BYTES = 4096  # that a camera may add behind the end
 IMAGE_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
 )
-# Pillow also "opens" HDF5, PDF and PostScript, the last by running a program: only pictures here.
+# Pillow also "opens" HDF5, PDF and PostScript, the last by running a program: only images here.
 PILLOW_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 
@@ -29,7 +29,7 @@ def read_image(path: Path) -> np.ndarray:
     """Read an image as it is meant to be seen: EXIF rotation applied, grey, alpha, CMYK and 16-bit turned to colour.
 
     Returns:
-        The image, (H, W, 3) BGR uint8. Of an animation, the first picture.
+        The image, (H, W, 3) BGR uint8. Of an animation, the first frame.
 
     Raises:
         MaskDetectionError: it is missing, not an image, truncated, or larger than ``MAX_PIXELS``.

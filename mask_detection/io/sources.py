@@ -36,7 +36,7 @@ CAMERA_SEARCH_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video, and when it was.
+    """An image of a video, and when it was.
 
     Attributes:
         image: (H, W, 3) BGR uint8.
@@ -144,7 +144,7 @@ class FrameFolder(VideoSource):
         super().__init__(str(folder), FALLBACK_FRAME_RATE, len(self._files))
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames; one that cannot be read is reported and left out, and counts in the error at the end."""
+        """Yield the frames; one that cannot be read is reported and excluded, and counts in the error at the end."""
         n_failed = 0
         for index, path in enumerate(self._files):
             try:
@@ -188,7 +188,7 @@ def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> Vi
     Args:
         source: a camera's index such as ``"0"`` or its device file, a video file, a folder of frames, or an address
             such as ``http://…`` or ``rtsp://…``.
-        timeout_s: how long a camera or stream may give no picture, at first or after it dropped, before it is given up.
+        timeout_s: how long a camera or stream may give no frame, at first or after it dropped, before it is given up.
 
     Raises:
         MaskDetectionError: it is missing, not a video, or cannot be opened.

@@ -188,7 +188,7 @@ class CsvRows:
 
 @contextmanager
 def open_json_lines(path: Path) -> Iterator[JsonLines]:
-    """Open a list of answers that gets its name when it ends, also by Ctrl-C; ``-`` is standard output.
+    """Open a list of records that gets its name when it ends, also by Ctrl-C; ``-`` is standard output.
 
     Raises:
         MaskDetectionError: the place cannot be written.

@@ -49,7 +49,7 @@ def build_detector(n_classes: int, backbone_weights: list[np.ndarray] | None = N
     """Build the network; the layers that training leaves alone are frozen.
 
     Args:
-        n_classes: how many classes of faces to tell apart.
+        n_classes: how many classes of faces to predict.
         backbone_weights: from :func:`mask_detection.models.mobilenet.backbone_weights`; random without them.
 
     Returns:

@@ -99,7 +99,7 @@ def _without_training_parts(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit_to_this_keras(node: dict[str, Any]) -> None:
-    """Change what another release wrote into what the installed one reads, in place; the answers stay the same."""
+    """Change what another release wrote into what the installed one reads, in place; the predictions stay the same."""
     kind = node.get("class_name")
     config: Any = node.get("config")
     if kind in MODELS:

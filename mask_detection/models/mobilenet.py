@@ -33,12 +33,12 @@ def build_model(
     backbone_from: Path | None = None,
     backbone_size: int | None = None,
 ) -> keras.Model:
-    """MobileNetV2 under a head that tells the classes apart.
+    """MobileNetV2 under a head that predicts the classes.
 
     The input is (N, input_size, input_size, 3) float32 RGB in -1..1, the output (N, n_classes) probabilities.
 
     Args:
-        n_classes: how many classes to tell apart.
+        n_classes: how many classes to predict.
         input_size: in pixels, 32 or more.
         head: ``classic`` (average pooling, 128 hidden units, dropout) or ``flatten`` (a softmax layer alone), the two
             that public recipes use.
@@ -129,5 +129,5 @@ def save_model(
                 file.attrs["preprocessing"] = PREPROCESSING
                 if bias:
                     file.attrs["bias"] = json.dumps(bias)
-        except RuntimeError:  # HDF5's answer when a file cannot be closed for the same reason as it was not written
+        except RuntimeError:  # what HDF5 raises when a file cannot be closed for the same reason as it was not written
             raise OSError("HDF5 could not write it, perhaps the disk is full") from None

@@ -96,7 +96,7 @@ def train_classifier(options: RunOptions) -> int:
     """
     for output in filter(None, (options.model, options.plot, options.report, options.split_file)):
         check_can_write(output)
-    samples, n_unreadable = dataset.leave_out_unreadable(dataset.scan(options.dataset))
+    samples, n_unreadable = dataset.exclude_unreadable(dataset.scan(options.dataset))
     background = dataset.list_images(options.background)
     split, facts = make_split(options, samples)
     class_weights = find_class_weights(options, split.train)

@@ -10,5 +10,5 @@ MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
 BUILTIN_DETECTOR_FILE = FACE_FOLDER / "mask_face_detector.tflite"
 
 DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")
-SOURCE_TIMEOUT_S = 30.0  # without a picture, before a camera or stream is given up
-CONFIDENCE = 0.5  # of a face, 0..1: what is less sure is left out
+SOURCE_TIMEOUT_S = 30.0  # without a frame, before a camera or stream is given up
+CONFIDENCE = 0.5  # of a face, 0..1: what is below is dropped

@@ -92,7 +92,7 @@ def growing_output(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: OSError) -> MaskDetectionError:
-    """What to tell the user of a failed write."""
+    """The error that a failed write becomes."""
     reason = os.strerror(error.errno) if error.errno else error  # HDF5 puts a paragraph into ``strerror``
     return MaskDetectionError(f"{path}: cannot be written ({reason}); make room or name another place")
 

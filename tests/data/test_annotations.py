@@ -153,7 +153,7 @@ def test_a_huge_file_is_refused(photo, monkeypatch):
 
 def test_an_unreadable_photo_is_named(tmp_path):
     photo = tmp_path / "broken.jpg"
-    photo.write_bytes(b"no picture")
+    photo.write_bytes(b"no image")
     with pytest.raises(MaskDetectionError, match=r"broken\.jpg"):
         read(photo, voc(), ".xml")
 

@@ -81,7 +81,7 @@ def test_a_class_of_unreadable_images_is_refused(train, folder, make_dataset, tm
         (dataset / "none" / f"{i}.png").write_bytes(b"")
     status, (*named, last) = train(dataset)
     assert status == cli.EXIT_UNUSABLE
-    fault = "is empty (0 bytes), not an image; get the file again; left out"
+    fault = "is empty (0 bytes), not an image; get the file again; excluded"
     assert sorted(named) == [f"error: {dataset / 'none' / f'{i}.png'}: {fault}" for i in range(2)]
     assert last == "error: none: only 2 of this class's images can be read; add more"
     assert not list(folder.iterdir())
@@ -94,7 +94,7 @@ def test_a_missing_output_folder_is_said_before_any_work(train, tmp_path, option
     assert train(tmp_path / "also missing", option, target) == Outcome(cli.EXIT_UNUSABLE, [fault])
 
 
-# --- what is left out ---
+# --- what is excluded ---
 
 
 def test_bad_images_are_named_and_training_goes_on_without_them(train, folder, make_dataset, tmp_path):
@@ -109,11 +109,11 @@ def test_bad_images_are_named_and_training_goes_on_without_them(train, folder, m
     (dataset / "a mask" / "notes.txt").write_text("not an image, and no error either")
     (dataset / ".hidden").mkdir()
 
-    status, said = train(dataset)
+    status, printed = train(dataset)
 
     assert status == cli.EXIT_SOME_FAILED
-    assert sorted(said) == [
-        f"error: {dataset / 'a mask' / name}: {fault}; left out" for name, (_, fault) in bad.items()
+    assert sorted(printed) == [
+        f"error: {dataset / 'a mask' / name}: {fault}; excluded" for name, (_, fault) in bad.items()
     ]
     with h5py.File(folder / "model.h5") as file:
         assert json.loads(file.attrs["class_names"]) == ["a mask", "kein Mundschutz", "неправильно"]

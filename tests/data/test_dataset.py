@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mask_detection.data.dataset import leave_out_unreadable, list_images, scan
+from mask_detection.data.dataset import exclude_unreadable, list_images, scan
 from mask_detection.utils.errors import MaskDetectionError
 
 IMAGE = np.full((8, 8, 3), 120, np.uint8)
@@ -70,12 +70,12 @@ def test_several_sets_become_one(fill, tmp_path):
     assert {"set/a/3.png", "other/a/2.png"} <= set(samples.names)
 
 
-def test_unreadable_images_are_counted_and_left_out(fill):
+def test_unreadable_images_are_counted_and_excluded(fill):
     folder = fill({"a": 4, "b": 4})
     (folder / "a" / "broken.jpg").write_bytes(b"")
     (folder / "b" / "text.jpg").write_text("not an image")
 
-    kept, n_left_out = leave_out_unreadable(scan([folder]))
+    kept, n_left_out = exclude_unreadable(scan([folder]))
 
     assert n_left_out == 2
     assert kept.class_counts == {"a": 4, "b": 4}
@@ -86,7 +86,7 @@ def test_a_class_with_too_few_readable_images_is_named(fill):
     (folder / "b" / "0.png").write_bytes(b"broken")
 
     with pytest.raises(MaskDetectionError, match="b: only 2 of this class's images can be read"):
-        leave_out_unreadable(scan([folder]))
+        exclude_unreadable(scan([folder]))
 
 
 def test_list_images_takes_every_folder_below(fill):

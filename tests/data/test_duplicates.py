@@ -1,4 +1,4 @@
-"""Copies and near copies: what counts as one, what doesn't, and that results are kept."""
+"""Copies and near-duplicates: what counts as one, what doesn't, and that results are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = 160  # px, side of the generated scenes
 
 
 def scene(seed: int) -> np.ndarray:
-    """A picture of 60 random shapes, (SIZE, SIZE, 3) BGR uint8; no two seeds share one."""
+    """An image of 60 random shapes, (SIZE, SIZE, 3) BGR uint8; no two seeds give the same."""
     random = np.random.default_rng(seed)
     image = np.full((SIZE, SIZE, 3), random.integers(60, 200, 3), np.uint8)
     for _ in range(30):
@@ -40,7 +40,7 @@ def encoded_anew(image: np.ndarray, quality: int = 40) -> np.ndarray:
 
 
 def with_drawing(image: np.ndarray) -> np.ndarray:
-    """Paste the same drawing, rich in detail, on the lower middle: a quarter of the picture."""
+    """Paste the same drawing, rich in detail, on the lower middle: a quarter of the image."""
     result, side = image.copy(), SIZE // 2
     top, left = SIZE // 2 - 8, SIZE // 4
     result[top : top + side, left : left + side] = scene(10_000)[:side, :side]
@@ -74,7 +74,7 @@ COPIES = {
 
 @pytest.fixture
 def group(tmp_path: Path) -> Callable[..., list[int]]:
-    """A function that writes pictures to files and groups them."""
+    """A function that writes images to files and groups them."""
 
     def of(*images: np.ndarray) -> list[int]:
         return find_groups(write(tmp_path, images), tmp_path / "cache").tolist()
@@ -110,7 +110,7 @@ def test_copies_of_a_copy_are_one_group(group) -> None:
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
-def test_the_same_drawing_on_different_pictures_makes_no_copies(group) -> None:
+def test_the_same_drawing_on_different_images_makes_no_copies(group) -> None:
     assert len(set(group(*(with_drawing(scene(seed)) for seed in range(8))))) == 8
 
 

@@ -58,7 +58,7 @@ def test_a_part_that_is_lacking_comes_out_of_the_training_images():
     assert len(made.train) + len(made.validation) == 80
 
 
-def test_training_copies_of_ready_made_test_images_are_left_out(caplog):
+def test_training_copies_of_ready_made_test_images_are_excluded(caplog):
     parts = ["train"] * 60 + ["validation"] * 20 + ["test"] * 20
     groups = np.arange(100)
     groups[[0, 1]] = groups[[80, 81]]  # two training images are copies of test images
@@ -81,10 +81,10 @@ def folder(tmp_path: Path, make_dataset) -> Path:
     return make_dataset(tmp_path / "set", {"a": 6, "b": 6})
 
 
-def test_the_same_image_under_two_classes_is_named_and_left_out(folder, caplog):
+def test_the_same_image_under_two_classes_is_named_and_excluded(folder, caplog):
     (folder / "b" / "again.png").write_bytes((folder / "a" / "0.png").read_bytes())
 
-    usable, groups, facts = without_leaks(scan([folder]), kept_out=[])
+    usable, groups, facts = without_leaks(scan([folder]), excluded=[])
 
     assert facts["left_out_under_two_classes"] == 2
     assert usable.class_counts == {"a": 5, "b": 6}
@@ -93,11 +93,11 @@ def test_the_same_image_under_two_classes_is_named_and_left_out(folder, caplog):
     assert "b/again.png" in caplog.text
 
 
-def test_copies_of_kept_out_images_are_left_out(folder, tmp_path):
-    kept_out = tmp_path / "evaluation.jpg"
-    cv2.imwrite(str(kept_out), cv2.imread(str(folder / "a" / "3.png")), [cv2.IMWRITE_JPEG_QUALITY, 80])
+def test_copies_of_excluded_images_are_excluded(folder, tmp_path):
+    excluded = tmp_path / "evaluation.jpg"
+    cv2.imwrite(str(excluded), cv2.imread(str(folder / "a" / "3.png")), [cv2.IMWRITE_JPEG_QUALITY, 80])
 
-    usable, _, facts = without_leaks(scan([folder]), [kept_out])
+    usable, _, facts = without_leaks(scan([folder]), [excluded])
 
     assert facts["left_out_as_copies_of_kept_out_images"] == len(scan([folder])) - len(usable)
     assert "a/3.png" not in usable.names

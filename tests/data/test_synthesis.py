@@ -92,7 +92,7 @@ def test_faces_that_no_mask_can_be_put_on_are_refused(landmarks, why):
 
 
 @pytest.mark.parametrize("yaw", [-30, 30])
-def test_loops_behind_the_head_are_left_out(yaw):
+def test_loops_behind_the_head_are_not_drawn(yaw):
     points = mask_points(random_shape("correct", False, np.random.default_rng(0)), 9, 9)
     assert len(loop_lines(points, posed())) == 4
     visible = loop_lines(points, posed(yaw))

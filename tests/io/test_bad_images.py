@@ -43,14 +43,14 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture(width: int = 80, height: int = 48, mode: str = "RGB") -> Image.Image:
+def pillow_image(width: int = 80, height: int = 48, mode: str = "RGB") -> Image.Image:
     """Smooth colours that no encoder finds easy."""
     coarse = np.random.default_rng(width * height).integers(0, 256, (7, 7, 3), np.uint8)
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)).convert(mode)
 
 
 def announcing(width: int, height: int) -> dict[str, bytes]:
-    """By suffix, about a hundred bytes that announce a picture of this size."""
+    """By suffix, about a hundred bytes that announce an image of this size."""
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (278, height), (279, 50)]
     directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return {
@@ -84,13 +84,13 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     **{f"huge.{suffix}": (data, TOO_LARGE) for suffix, data in announcing(30_000, 30_000).items()},
 }
 WHOLE = {
-    "jpg": encoded(picture(160, 120), "JPEG"),
-    "progressive.jpg": encoded(picture(160, 120), "JPEG", progressive=True),
-    "png": encoded(picture(160, 120), "PNG"),
-    "webp": encoded(picture(160, 120), "WEBP"),
-    "gif": encoded(picture(160, 120), "GIF"),
-    "bmp": encoded(picture(160, 120), "BMP"),
-    "tif": encoded(picture(160, 120), "TIFF"),
+    "jpg": encoded(pillow_image(160, 120), "JPEG"),
+    "progressive.jpg": encoded(pillow_image(160, 120), "JPEG", progressive=True),
+    "png": encoded(pillow_image(160, 120), "PNG"),
+    "webp": encoded(pillow_image(160, 120), "WEBP"),
+    "gif": encoded(pillow_image(160, 120), "GIF"),
+    "bmp": encoded(pillow_image(160, 120), "BMP"),
+    "tif": encoded(pillow_image(160, 120), "TIFF"),
 }
 
 
@@ -101,21 +101,21 @@ def turned_by_exif() -> Image.Exif:
 
 
 ODD: dict[str, tuple[bytes, tuple[int, int]]] = {  # with the width and height that they are to be seen in
-    "really_a_jpeg.png": (encoded(picture(), "JPEG"), (80, 48)),
-    "really_a_png.jpg": (encoded(picture(), "PNG"), (80, 48)),
-    "one_pixel.png": (encoded(picture(1, 1), "PNG"), (1, 1)),
-    "one_row.png": (encoded(picture(300, 1), "PNG"), (300, 1)),
-    "one_column.jpg": (encoded(picture(1, 300), "JPEG"), (1, 300)),
-    "grey.jpg": (encoded(picture(mode="L"), "JPEG"), (80, 48)),
-    "black_and_white.bmp": (encoded(picture(mode="1"), "BMP"), (80, 48)),
-    "alpha.png": (encoded(picture(mode="RGBA"), "PNG"), (80, 48)),
-    "grey_alpha.png": (encoded(picture(mode="LA"), "PNG"), (80, 48)),
+    "really_a_jpeg.png": (encoded(pillow_image(), "JPEG"), (80, 48)),
+    "really_a_png.jpg": (encoded(pillow_image(), "PNG"), (80, 48)),
+    "one_pixel.png": (encoded(pillow_image(1, 1), "PNG"), (1, 1)),
+    "one_row.png": (encoded(pillow_image(300, 1), "PNG"), (300, 1)),
+    "one_column.jpg": (encoded(pillow_image(1, 300), "JPEG"), (1, 300)),
+    "grey.jpg": (encoded(pillow_image(mode="L"), "JPEG"), (80, 48)),
+    "black_and_white.bmp": (encoded(pillow_image(mode="1"), "BMP"), (80, 48)),
+    "alpha.png": (encoded(pillow_image(mode="RGBA"), "PNG"), (80, 48)),
+    "grey_alpha.png": (encoded(pillow_image(mode="LA"), "PNG"), (80, 48)),
     "sixteen_bits.png": (encoded(Image.fromarray(np.full((48, 80), 30_000, np.uint16)), "PNG"), (80, 48)),
-    "cmyk.jpg": (encoded(picture(mode="CMYK"), "JPEG"), (80, 48)),
-    "animated.png": (encoded(picture(), "PNG", save_all=True, append_images=[picture(mode="L")]), (80, 48)),
-    "animated.webp": (encoded(picture(), "WEBP", save_all=True, append_images=[picture(mode="L")]), (80, 48)),
-    "turned.jpg": (encoded(picture(), "JPEG", exif=turned_by_exif()), (48, 80)),
-    "turned.webp": (encoded(picture(), "WEBP", exif=turned_by_exif()), (48, 80)),
+    "cmyk.jpg": (encoded(pillow_image(mode="CMYK"), "JPEG"), (80, 48)),
+    "animated.png": (encoded(pillow_image(), "PNG", save_all=True, append_images=[pillow_image(mode="L")]), (80, 48)),
+    "animated.webp": (encoded(pillow_image(), "WEBP", save_all=True, append_images=[pillow_image(mode="L")]), (80, 48)),
+    "turned.jpg": (encoded(pillow_image(), "JPEG", exif=turned_by_exif()), (48, 80)),
+    "turned.webp": (encoded(pillow_image(), "WEBP", exif=turned_by_exif()), (48, 80)),
 }
 
 
@@ -126,10 +126,10 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def annotate(run, all_is_face, tiny_model, tmp_path, output) -> Callable[..., Outcome]:
-    """A function that annotates photos and folders into ``output``, and describes them in ``answers.jsonl``."""
+    """A function that annotates photos and folders into ``output``, and describes them in ``records.jsonl``."""
 
     def annotate(*images: Path) -> Outcome:
-        files = ["--image", *images, "--output", output, "--json", tmp_path / "answers.jsonl"]
+        files = ["--image", *images, "--output", output, "--json", tmp_path / "records.jsonl"]
         return run(detect_mask_image.main, *files, "--model", tiny_model, "--no-display")
 
     return annotate
@@ -151,8 +151,8 @@ def test_what_is_no_image_is_one_line_and_leaves_nothing(annotate, tmp_path, out
 
     assert annotate(path) == Outcome(cli.EXIT_UNUSABLE, [f"error: {path}: {fault}"])
 
-    (answer,) = (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()
-    assert json.loads(answer) == {"image": str(path), "error": f"{path}: {fault}"}
+    (record,) = (tmp_path / "records.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(record) == {"image": str(path), "error": f"{path}: {fault}"}
     assert not output.exists()
 
 
@@ -181,7 +181,7 @@ def test_libraries_have_nothing_to_say_of_damage_in_the_middle(annotate, tmp_pat
 def test_folders_and_globs_without_images_are_named(annotate, tmp_path, output):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "notes.txt").write_text("no picture")
+    (tmp_path / "texts" / "notes.txt").write_text("no image")
     for nothing in (tmp_path / "empty", tmp_path / "texts", tmp_path / "*.jpg"):
         fault = f"error: {nothing}: no images are there; name photos, or a folder that holds some"
         assert annotate(nothing) == Outcome(cli.EXIT_UNUSABLE, [fault])
@@ -201,21 +201,21 @@ def test_all_but_every_tenth_of_a_folder_are_annotated_and_the_broken_ones_liste
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(30):
-        (folder / f"{number:02}.png").write_bytes(encoded(picture(40 + number, 40), "PNG"))
+        (folder / f"{number:02}.png").write_bytes(encoded(pillow_image(40 + number, 40), "PNG"))
     broken = [folder / f"{number:02}.png" for number in (0, 10, 20)]
-    for path, content in zip(broken, (b"", b"no picture", broken[2].read_bytes()[:99]), strict=True):
+    for path, content in zip(broken, (b"", b"no image", broken[2].read_bytes()[:99]), strict=True):
         path.write_bytes(content)
 
-    status, said = annotate(folder)
+    status, printed = annotate(folder)
 
     assert status == cli.EXIT_SOME_FAILED
-    assert [line.split(": ")[1] for line in said[:-1]] == [str(path) for path in broken]
-    assert said[-1] == failed(30, *broken)
+    assert [line.split(": ")[1] for line in printed[:-1]] == [str(path) for path in broken]
+    assert printed[-1] == failed(30, *broken)
     names = [path.name for path in sorted(folder.iterdir()) if path not in broken]
     assert [path.name for path in sorted(output.iterdir())] == names
     assert all(read_image(output / name).shape == read_image(folder / name).shape for name in names)
-    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
-    assert ["error" in answer for answer in answers] == [number % 10 == 0 for number in range(30)]
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text("utf-8").splitlines()]
+    assert ["error" in record for record in records] == [number % 10 == 0 for number in range(30)]
 
 
 # --- odd ones ---
@@ -233,15 +233,15 @@ def test_odd_images_are_annotated(annotate, tmp_path, output, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_names_are_kept_and_stay_one_line(annotate, tmp_path, output, name):
     good, bad = tmp_path / "good" / name, tmp_path / "bad" / f"bad {name}"
-    for path, content in ((good, WHOLE["jpg"]), (bad, b"no picture")):
+    for path, content in ((good, WHOLE["jpg"]), (bad, b"no image")):
         path.parent.mkdir()
         path.write_bytes(content)
 
-    status, said = annotate(good, bad)
+    status, printed = annotate(good, bad)
 
     assert status == cli.EXIT_SOME_FAILED
     shown = Path(str(bad).replace("\n", "\\n"))
-    assert said == [f"error: {shown}: {DAMAGED}", failed(2, shown)]
+    assert printed == [f"error: {shown}: {DAMAGED}", failed(2, shown)]
     assert [path.name for path in output.iterdir()] == [name]
-    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
-    assert [answer["image"] for answer in answers] == [str(good), str(bad)]
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text("utf-8").splitlines()]
+    assert [record["image"] for record in records] == [str(good), str(bad)]

@@ -35,9 +35,9 @@ except PermissionError:
 else:
     sys.exit(f"{folder} denies nothing")
 for name, (module, *arguments) in commands.items():
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
         status = importlib.import_module(module).main(arguments)
-    outcomes[name] = status, [line for line in said.getvalue().splitlines() if not line.startswith("face detector: ")]
+    outcomes[name] = status, [line for line in err.getvalue().splitlines() if not line.startswith("face detector: ")]
 print(json.dumps(outcomes))
 """
 
@@ -122,9 +122,9 @@ def outcomes(places) -> dict[str, tuple[int, list[str]]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_where_permission_is_denied_is_one_line(outcomes, places, command):
-    status, said = outcomes[command]
+    status, printed = outcomes[command]
     assert status == cli.EXIT_UNUSABLE
-    (line,) = said
+    (line,) = printed
     assert line.startswith(f"error: {COMMANDS[command].format(**places)}; ")
 
 
@@ -149,23 +149,23 @@ def test_photos_that_fit_are_done_beside_one_that_does_not(annotate, photo, make
     cv2.imwrite(str(photo.with_name("small.bmp")), make_image(30, 30))
     large = photo.rename(photo.with_name("large.bmp"))
     with disk_with_room_for(50_000):
-        status, said = annotate("--image", photo.parent, "--output", tmp_path / "out")
+        status, printed = annotate("--image", photo.parent, "--output", tmp_path / "out")
     assert status == cli.EXIT_SOME_FAILED
-    assert said == [f"error: {tmp_path / 'out' / 'large.bmp'}: {FULL}", f"1 of 2 photos failed: {large}"]
+    assert printed == [f"error: {tmp_path / 'out' / 'large.bmp'}: {FULL}", f"1 of 2 photos failed: {large}"]
     assert files_below(tmp_path / "out") == ["small.bmp"]
 
 
-def test_answers_that_do_not_fit_leave_the_old_ones_alone(annotate, make_image, tmp_path):
+def test_records_that_do_not_fit_leave_the_old_ones_alone(annotate, make_image, tmp_path):
     (tmp_path / "photos").mkdir()
     for number in range(20):
         cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), make_image(20, 20))
-    answers = tmp_path / "answers.jsonl"
-    answers.write_text("what was here before")
+    records = tmp_path / "records.jsonl"
+    records.write_text("what was here before")
     with disk_with_room_for(1000):
-        outcome = annotate("--image", tmp_path / "photos", "--json", answers)
-    assert outcome == Outcome(cli.EXIT_UNUSABLE, [f"error: {answers}: {FULL}"])
-    assert answers.read_text() == "what was here before"
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["answers.jsonl"]
+        outcome = annotate("--image", tmp_path / "photos", "--json", records)
+    assert outcome == Outcome(cli.EXIT_UNUSABLE, [f"error: {records}: {FULL}"])
+    assert records.read_text() == "what was here before"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["records.jsonl"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
@@ -174,10 +174,10 @@ def test_a_video_that_does_not_fit_leaves_the_old_one_alone(annotate_video, tmp_
     output = tmp_path / f"out{suffix}"
     output.write_bytes(b"what was here before")
     with disk_with_room_for(30_000):
-        status, said = annotate_video("--output", output)
+        status, printed = annotate_video("--output", output)
     assert status == cli.EXIT_UNUSABLE
     fault = "the video is not whole, perhaps the disk is full"
-    assert said == [f"error: {output}: cannot be written ({fault}); make room or name another place"]
+    assert printed == [f"error: {output}: cannot be written ({fault}); make room or name another place"]
     assert output.read_bytes() == b"what was here before"
     assert [*tmp_path.iterdir()] == [output]
 
@@ -210,10 +210,10 @@ def test_a_full_standard_output_is_one_line(photo, tiny_model):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
-def test_a_reader_that_leaves_costs_no_answers(photo, tiny_model, tmp_path):
+def test_a_reader_that_leaves_costs_no_records(photo, tiny_model, tmp_path):
     """As in ``detect_mask_image.py … | head -1``."""
-    answers = tmp_path / "answers.jsonl"
-    files = ["--image", photo, "--json", answers, "--model", tiny_model, "--detector", "haar", "--no-display"]
+    records = tmp_path / "records.jsonl"
+    files = ["--image", photo, "--json", records, "--model", tiny_model, "--detector", "haar", "--no-display"]
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = subprocess.run(
@@ -222,7 +222,7 @@ def test_a_reader_that_leaves_costs_no_answers(photo, tiny_model, tmp_path):
     os.close(write_end)
     assert done.returncode == cli.EXIT_SOME_FAILED
     assert done.stderr.splitlines() == [b"face detector: Haar cascade"]
-    assert json.loads(answers.read_text())["image"] == str(photo)
+    assert json.loads(records.read_text())["image"] == str(photo)
 
 
 # --- outputs that would cost an input ---
@@ -287,10 +287,10 @@ def test_a_format_that_cannot_be_written_is_named(annotate, photo, tmp_path):
 
 def test_old_outputs_outlive_an_unusable_model(annotate, annotate_video, photo, tmp_path):
     missing = tmp_path / "missing.h5"
-    picture, clip = tmp_path / "old.png", tmp_path / "old.avi"
-    for output in (picture, clip):
+    image, clip = tmp_path / "old.png", tmp_path / "old.avi"
+    for output in (image, clip):
         output.write_bytes(b"what was here before")
     fault = Outcome(cli.EXIT_UNUSABLE, [f"error: {missing}: no such file; check the path"])
-    assert annotate("--image", photo, "--output", picture, "--model", missing) == fault
+    assert annotate("--image", photo, "--output", image, "--model", missing) == fault
     assert annotate_video("--output", clip, "--model", missing) == fault
-    assert {output.read_bytes() for output in (picture, clip)} == {b"what was here before"}
+    assert {output.read_bytes() for output in (image, clip)} == {b"what was here before"}

@@ -97,7 +97,7 @@ def test_a_folder_without_frames_is_no_video(detect, tmp_path):
     assert detect(tmp_path) == Outcome(cli.EXIT_UNUSABLE, [f"error: {tmp_path}: {fault}"])
 
 
-def test_a_sound_without_pictures_is_no_video(detect, tmp_path):
+def test_a_sound_without_images_is_no_video(detect, tmp_path):
     path = tmp_path / "song.wav"
     with wave.open(str(path), "wb") as sound:
         sound.setnchannels(1)
@@ -114,9 +114,9 @@ def test_a_video_cut_off_at_any_tenth_is_done_as_far_as_it_goes(detect, tmp_path
     for tenths in range(1, 10):
         path.write_bytes(whole[: len(whole) * tenths // 10])
 
-        status, said = detect(path)
+        status, printed = detect(path)
 
-        (line,) = said
+        (line,) = printed
         assert line.startswith(f"error: {path}: ")
         if status == cli.EXIT_SOME_FAILED:
             n_frames = len(sizes_of_frames(output))
@@ -138,7 +138,7 @@ def test_one_frame_is_a_video(detect, tmp_path, suffix):
 
 def test_a_file_whose_frames_change_size_keeps_the_first_size(detect, tmp_path):
     path = tmp_path / "changing.mjpeg"
-    pictures = [textured(*size, hue=20, seed=1) for size in [(64, 48)] * 5 + [(32, 32)] * 5 + [(100, 80)] * 5]
-    path.write_bytes(b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures))
+    images = [textured(*size, hue=20, seed=1) for size in [(64, 48)] * 5 + [(32, 32)] * 5 + [(100, 80)] * 5]
+    path.write_bytes(b"".join(cv2.imencode(".jpg", image)[1].tobytes() for image in images))
     assert detect(path) == Outcome(cli.EXIT_DONE, [])
     assert sizes_of_frames(tmp_path / "out.avi") == [(64, 48)] * 15

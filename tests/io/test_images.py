@@ -14,7 +14,7 @@ from mask_detection.utils.errors import MaskDetectionError
 
 RED, GREEN, BLUE, YELLOW = (0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255)  # BGR
 EXIF_ORIENTATION = 0x0112
-# What a camera does to a picture that is to be shown with this orientation: the inverse of what a viewer does.
+# What a camera does to an image that is to be shown with this orientation: the inverse of what a viewer does.
 AS_THE_CAMERA_HELD_IT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -111,7 +111,7 @@ def test_cmyk_becomes_colour(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
-def test_the_first_picture_of_an_animation(tmp_path, suffix):
+def test_the_first_image_of_an_animation(tmp_path, suffix):
     others = [Image.new("RGB", (80, 48), color) for color in ("white", "black")]
     path = saved(tmp_path / f"moving{suffix}", quarters(), save_all=True, append_images=others, duration=50)
     assert_quarters(read_image(path), tolerance=40)
@@ -124,7 +124,7 @@ def test_names_of_any_kind(tmp_path, name):
     assert_quarters(read_image(tmp_path / name), tolerance=40)
 
 
-def test_only_pictures_count_as_image_files(tmp_path):
+def test_only_images_count_as_image_files(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "script").write_text("%!PS-Adobe-3.0\n")
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))

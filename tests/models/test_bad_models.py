@@ -69,9 +69,9 @@ def assert_refused(detect, tmp_path) -> Callable[..., None]:
     """A function that runs the photo script with a model, and expects a line and nothing else."""
 
     def assert_refused(model: Path, fault: str, *options: str) -> None:
-        status, said = detect(model, *options)
+        status, printed = detect(model, *options)
         assert status == cli.EXIT_UNUSABLE
-        (line,) = said
+        (line,) = printed
         assert line.startswith(f"error: {model}: ")
         assert fault in line
         assert not [*tmp_path.glob("out*"), *tmp_path.glob("a.*"), *tmp_path.glob("*.part*")]
@@ -106,9 +106,9 @@ def test_the_video_script_says_the_same(run, video, tmp_path):
         model = tmp_path / name
         if content is not None:
             model.write_bytes(content)
-        status, said = run(detect_mask_video.main, *files, "--model", model, "--detector", "haar", "--no-display")
+        status, printed = run(detect_mask_video.main, *files, "--model", model, "--detector", "haar", "--no-display")
         assert status == cli.EXIT_UNUSABLE
-        (line,) = said
+        (line,) = printed
         assert line.startswith(f"error: {model}: {fault}")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(set(NO_MODELS) - {"missing.h5", "missing.tflite"})
 

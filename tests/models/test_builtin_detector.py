@@ -1,4 +1,4 @@
-"""The built-in face detector: which file is taken, how its word joins the classifier's, and that it finds faces."""
+"""The built-in face detector: which file is taken, how it joins the classifier, and that it finds faces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def detect_with(image: np.ndarray, face_detector: FaceDetector, classifier: Mask
     return MaskDetector(lambda: Networks(face_detector, classifier))(image)
 
 
-def answers_of(output: Path) -> list[dict]:
+def records_of(output: Path) -> list[dict]:
     return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
 
 
@@ -80,7 +80,7 @@ def test_it_finds_faces_far_and_near(detector, portrait, face_width):
     assert box_iou(FACE_IN_PORTRAIT * scale, boxes).max() > 0.5
 
 
-def test_a_face_that_fills_the_picture_is_found_once(detector, portrait):
+def test_a_face_that_fills_the_image_is_found_once(detector, portrait):
     x1, y1, x2, y2 = FACE_IN_PORTRAIT[0]
     boxes, _ = detector.detect(cv2.resize(portrait[y1:y2, x1:x2], (670, 828), interpolation=cv2.INTER_CUBIC))
     assert len(boxes) == 1
@@ -88,7 +88,7 @@ def test_a_face_that_fills_the_picture_is_found_once(detector, portrait):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (37, 41), (300, 400)])
-def test_pictures_of_any_shape_without_faces_are_empty_columns(detector, shape):
+def test_images_of_any_shape_without_faces_are_empty_columns(detector, shape):
     boxes, confidences, probabilities = detector.detect_with_classes(np.full((*shape, 3), 90, np.uint8))
     assert (boxes.shape, boxes.dtype) == ((0, 4), np.int32)
     assert (confidences.shape, confidences.dtype) == ((0,), np.float32)
@@ -157,11 +157,11 @@ def test_a_damaged_file_is_named_in_one_line(shipped_detector, tmp_path, damage)
     assert "\n" not in str(refused.value)
 
 
-# --- its word and the classifier's ---
+# --- its class scores and the classifier's ---
 
 
 class TellingDetector(FaceDetector):
-    """Finds one face and says what it is."""
+    """Finds one face and predicts its class."""
 
     name = "telling"
 
@@ -219,28 +219,28 @@ def no_classifier(monkeypatch):
 
 
 def test_photos_by_its_own_word(shipped_detector, no_classifier, tmp_path):
-    output = tmp_path / "answers.jsonl"
+    output = tmp_path / "records.jsonl"
     photos = [str(EXAMPLES / name) for name in ("with_mask.jpg", "without_mask.jpg")]
     assert detect_mask_image.main(
         ["--image", *photos, "--face", str(tmp_path), "--one-stage", "--json", str(output), "--no-display"]
     ) == cli.EXIT_DONE  # fmt: skip
-    assert [face["label"] for answer in answers_of(output) for face in answer["faces"]] == list(MASKS)
+    assert [face["label"] for record in records_of(output) for face in record["faces"]] == list(MASKS)
 
 
 def test_video_by_its_own_word(shipped_detector, no_classifier, video, tmp_path):
-    output = tmp_path / "answers.jsonl"
+    output = tmp_path / "records.jsonl"
     arguments = ["--source", video, "--face", tmp_path, "--one-stage", "--log", output, "--max-frames", "3"]
     assert detect_mask_video.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
-    assert [len(answer["faces"]) for answer in answers_of(output)] == [1, 1, 1]
+    assert [len(record["faces"]) for record in records_of(output)] == [1, 1, 1]
 
 
 def test_photos_with_the_shipped_classifier(shipped_detector, shipped_model, tmp_path):
-    output = tmp_path / "answers.jsonl"
+    output = tmp_path / "records.jsonl"
     arguments = ["--image", EXAMPLES / "group.jpg", "--detector", "builtin", "--model", shipped_model, "--json", output]
     assert detect_mask_image.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
-    (answer,) = answers_of(output)
+    (record,) = records_of(output)
     expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))["group.jpg"]
-    found = sorted(answer["faces"], key=lambda face: face["box"][0])
+    found = sorted(record["faces"], key=lambda face: face["box"][0])
     assert [face["label"] for face in found] == [face["label"] for face in expected]
 
 
@@ -289,7 +289,7 @@ def test_evaluation_of_face_crops_takes_a_classifier(tmp_path, capsys):
 
 def test_the_doctor_knows_it(shipped_detector, tmp_path, monkeypatch, capsys):
     for slow in ("cameras", "tensorflow"):
-        monkeypatch.setattr(checks, slow, lambda: iter([checks.Finding("left out", "")]))
+        monkeypatch.setattr(checks, slow, lambda: iter([checks.Finding("not checked", "")]))
     doctor.main(["--face", str(tmp_path), "--model", "builtin"])
     printed = capsys.readouterr().out
     assert "loads: built-in (" in printed

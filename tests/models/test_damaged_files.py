@@ -116,12 +116,12 @@ def test_networks_that_are_known_or_were_tried_are_not_tried(tmp_path, monkeypat
     assert len(tries) == (0 if is_known else 1)
 
 
-def test_boxes_that_are_no_numbers_are_left_out():
+def test_boxes_that_are_no_numbers_are_excluded():
     rows = np.array([[1, 2, 3], [np.nan, 2, 3], [1, np.inf, 3], [3e38, 2, 3]], np.float32)
     assert opencv_detectors._finite(rows)[:, 0].tolist() == [1, np.float32(3e38)]
 
 
-def test_haar_finds_a_face_in_a_picture_that_is_larger_than_it_works_on(portrait, monkeypatch):
+def test_haar_finds_a_face_in_an_image_that_is_larger_than_it_works_on(portrait, monkeypatch):
     detector = opencv_detectors.HaarFaceDetector()
     [expected], _ = detector.detect(portrait)
     monkeypatch.setattr(opencv_detectors, "HAAR_MAX_SIDE", 300)

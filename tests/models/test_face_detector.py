@@ -53,7 +53,7 @@ def test_what_reaches_over_the_edge_is_clipped():
 @pytest.mark.parametrize(
     "ghost", [(-100, 0, -10, 90), (700, 100, 800, 200), (-80, 10, 40, 100), (100, 430, 200, 590), (630, 470, 700, 560)]
 )
-def test_ghosts_beside_the_picture_are_dropped(ghost):
+def test_ghosts_beside_the_image_are_dropped(ghost):
     assert kept((ghost, 0.99)) == []
 
 
@@ -149,7 +149,7 @@ def test_the_caffe_detector_finds_every_face_of_the_examples_and_nothing_else(sh
 
 @pytest.mark.parametrize("kind", ["haar", "caffe"])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (20, 20), (3000, 4), (300, 300)])
-def test_pictures_without_a_face_give_empty_columns(kind, width, height, request):
+def test_images_without_a_face_give_empty_columns(kind, width, height, request):
     folder = request.getfixturevalue("shared") / "face_detector" if kind == "caffe" else defaults.FACE_FOLDER
     boxes, confidences = load_face_detector(kind, folder).detect(np.full((height, width, 3), 90, np.uint8))
     assert (boxes.shape, boxes.dtype) == ((0, 4), np.int32)

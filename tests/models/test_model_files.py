@@ -46,7 +46,7 @@ def save_keras(keras, tmp_path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("name", CLASSIC_MODELS)
-def test_a_classic_model_answers_as_where_it_was_written(name):
+def test_a_classic_model_predicts_as_where_it_was_written(name):
     expected = json.loads((FIXTURES / "classic_expected.json").read_text())
     images = np.linspace(-1, 1, 3 * 32 * 32 * 3, dtype=np.float32).reshape(3, 32, 32, 3)
 
@@ -130,7 +130,7 @@ def test_no_crops_give_no_probabilities(tiny_model):
 
 
 def test_the_network_sees_rgb_from_minus_one_to_one(keras, save_keras):
-    """A model that only averages each colour tells what it was shown: blue, the first of BGR, comes last."""
+    """A model that only averages each colour shows what it was given: blue, the first of BGR, comes last."""
     averages = keras.layers.GlobalAveragePooling2D()
     classifier = load_classifier(save_keras((32, 32, 3), averages), ("red", "green", "blue"))
     crop = np.full((50, 40, 3), (255, 102, 0), np.uint8)

@@ -1,4 +1,4 @@
-"""YuNet: faces of every size, its file, and what is said when that is missing or damaged."""
+"""YuNet: faces of every size, its file, and what is reported when that is missing or damaged."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_finds_faces_far_and_near(yunet, portrait, face_width):
     assert box_iou(FACE_IN_PORTRAIT * scale, boxes).max() > 0.5
 
 
-def test_a_face_that_fills_the_picture_is_not_lost(yunet, portrait):
+def test_a_face_that_fills_the_image_is_not_lost(yunet, portrait):
     x1, y1, x2, y2 = FACE_IN_PORTRAIT[0]
     close_up = cv2.resize(portrait[y1:y2, x1:x2], (1340, 1656), interpolation=cv2.INTER_CUBIC)
 

@@ -1,4 +1,4 @@
-"""Functions in child processes: what they print arrives, and how they end is told in a few words."""
+"""Functions in child processes: what they print arrives, and how they end is reported in a few words."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_one_that_hangs_keeps_what_it_printed(monkeypatch):
 
 
 @not_on_windows
-def test_one_that_crashes_is_told_by_its_signal():
+def test_one_that_crashes_is_reported_by_its_signal():
     assert sandbox.run(crash, timeout_s=60) == SandboxResult(["so far"], "ended by SIGKILL")
 
 
@@ -59,6 +59,6 @@ def test_one_that_uses_up_its_processor_time_is_ended():
     assert sandbox.run(work_for_ever, timeout_s=60, cpu_s=2).fault in ("ended by SIGXCPU", "ended by SIGKILL")
 
 
-def test_one_that_fails_is_told_by_its_error_and_no_advice_after_it():
+def test_one_that_fails_is_reported_by_its_error_and_no_advice_after_it():
     assert sandbox.run(fail, timeout_s=60) == SandboxResult([], "ImportError: DLL load failed")
     assert sandbox.run(leave, timeout_s=60) == SandboxResult([], "exit status 3")

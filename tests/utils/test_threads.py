@@ -99,9 +99,9 @@ def test_each_thread_has_a_function_of_its_own():
         return tell
 
     with overlapped(make, range(2), 2) as results:
-        told = list(results)
-    assert {number for number, _, _ in told} == {0, 1}
-    assert all(maker == user for _, maker, user in told)
+        results_seen = list(results)
+    assert {number for number, _, _ in results_seen} == {0, 1}
+    assert all(maker == user for _, maker, user in results_seen)
 
 
 @pytest.mark.parametrize("error", [FaultError("items"), KeyboardInterrupt()])
@@ -223,7 +223,7 @@ class Source:
 
 
 class Brightness:
-    """Stands in for a detector: the corner of its one box tells what frame it saw."""
+    """Stands in for a detector: the corner of its one box shows what frame it saw."""
 
     class_names = ("with_mask", "without_mask")
 
