@@ -46,7 +46,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--json",
-        type=Path,
+        type=options.output_file,
         metavar="FILE",
         help="write one JSON object a line, one line a photo; - is standard output",
     )
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = find_images(args.image)
     paths = [image.path for image in images]
     targets = outputs.photo_outputs(images, args.image, args.output)
-    outputs.refuse_overwriting([args.model, *paths], [*targets, args.json])
+    outputs.check([args.model, args.face, *paths], targets, growing=[args.json])
     shows = cli.decide_display(args.no_display, bool(args.output or args.json), "--output PATH or --json FILE")
     failed: list[Path] = []
     with ExitStack() as stack:

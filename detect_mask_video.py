@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mask_detection.commands import cli, options, outputs
-from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.errors import MaskDetectionError, OutputError
 
 if TYPE_CHECKING:
     from mask_detection.inference.sinks import Sink
@@ -43,7 +43,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--log",
-        type=Path,
+        type=options.output_file,
         metavar="FILE",
         help="write what is found in each frame: .jsonl, .csv, or - for standard output",
     )
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.inference.tracking import Tracker
     from mask_detection.io.sources import open_source
 
-    outputs.refuse_output_over_source(args.source, args.output)
+    outputs.check([args.source, args.model, args.face], [args.summary], growing=[args.output, args.log])
     writes = any((args.output, args.log, args.summary, args.alert_command is not None))
     shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
     status = cli.EXIT_DONE
@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     sink.write(frame, detections)
         except Stopped:
             pass
+        except OutputError:
+            raise
         except MaskDetectionError as error:
             if not summary.frames:
                 raise

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask_detection.commands import cli, options
+from mask_detection.commands import cli, options, outputs
 from mask_detection.utils import defaults
 
 
@@ -119,8 +119,11 @@ def image_size(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    from mask_detection.training.run import RunOptions, train_classifier
+    from mask_detection.training.run import RunOptions, mistakes_file, train_classifier
 
+    written = [args.model, args.model.with_suffix(".tflite"), args.plot, args.report, mistakes_file(args.report)]
+    outputs.check([*args.dataset, *args.background, *args.keep_out], [*written, args.split_file])
+    outputs.check([args.init], written[1:])  # but a model may be trained on under its own name
     n_unreadable = train_classifier(RunOptions(**vars(args)))
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
 

@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = "crop-faces"
         words.remove("--crops")
     command = import_module(f"mask_detection.commands.{name.replace('-', '_')}")
+    if argv is None:
+        sys.argv[1:] = words[1:]
+        return command.main()  # as a script, which ends afterwards
     return command.main(words[1:])
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.interrupts import one_interrupt
 from mask_detection.utils.tensorflow import silent_native_libraries
 from mask_detection.utils.urls import without_secrets_in_line
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_UNUSABLE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it; by SIGTERM too
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it; by SIGTERM and SIGHUP too
 
 logger = logging.getLogger("mask_detection")
 
@@ -31,12 +30,20 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     @_logging_to_standard_error()
     def guarded(argv: Sequence[str] | None = None) -> int:
+        with one_interrupt(for_good=argv is None):  # as a script, this process ends now
+            try:
+                return run(argv)
+            except KeyboardInterrupt:
+                logger.error("interrupted")
+                return EXIT_INTERRUPTED
+
+    def run(argv: Sequence[str] | None) -> int:
         _quieten_libraries()
         if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a notebook's standard output has no such thing
             # File names may hold what the terminal cannot show; and the log of a long run should show where it is.
             reconfigure(errors="backslashreplace", line_buffering=True)
         try:
-            with _interrupted_by_sigterm(), silent_native_libraries():
+            with silent_native_libraries():
                 return main(argv)
         except MaskDetectionError as error:
             logger.error("error: %s", error)
@@ -49,30 +56,9 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             place, reason = error.filename or "standard output", error.strerror or error
             logger.error("error: %s: cannot be used (%s); check the path, its permissions and the disk", place, reason)
             _discard_unwritable_output()
-        except KeyboardInterrupt:
-            logger.error("interrupted")
-            return EXIT_INTERRUPTED
         return EXIT_UNUSABLE
 
     return guarded
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, with which services and shutdowns end a program, do what Ctrl-C does: save what was made so far."""
-
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice, and now the outputs are being finished
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def _discard_unwritable_output() -> None:
@@ -120,7 +106,8 @@ class _StandardErrorHandler(logging.Handler):
 
         line = without_secrets_in_line(self.format(record))  # wherever an address was given: as an image, too
         one_line = line.replace("\n", "\\n")  # file names may hold line breaks
-        tqdm.write(one_line, file=sys.stderr)
+        with suppress(OSError):  # such as that of a terminal that was closed: nobody reads it
+            tqdm.write(one_line, file=sys.stderr)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask_detection.commands import cli, options
+from mask_detection.commands import cli, options, outputs
 from mask_detection.data.folds import FOLDS
 
 PLOT_SUFFIXES = (".png", ".jpg", ".svg", ".pdf")
@@ -47,7 +47,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="all",
         help="only this fifth of the files, drawn by the hash of their names (default: all)",
     )
-    add("--json", type=Path, metavar="FILE", help="write the figures here; - is standard output, without the table")
+    add(
+        "--json",
+        type=options.output_file,
+        metavar="FILE",
+        help="write the figures here; - is standard output, without the table",
+    )
     add("-p", "--plot", type=plot_file, metavar="FILE", help="draw precision-recall curves here (.png)")
     options.add_detector_options(parser)
     args = parser.parse_args(argv)
@@ -74,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.models import load
     from mask_detection.utils.files import atomic_write, check_can_write
 
+    outputs.check([args.images, args.annotations, args.dataset, args.model, args.face], [args.json, args.plot])
     json_file = None if str(args.json) == "-" else args.json
     for output in filter(None, (json_file, args.plot)):
         check_can_write(output)

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mask_detection.commands import cli, options
+from mask_detection.commands import cli, options, outputs
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.models.keras_file import keras_network, load_keras_model
     from mask_detection.utils.files import make_folder
 
+    outputs.check([args.model, args.calibrate, args.dataset], file_names(args.model, args.output).values())
     model, info = load_keras_model(args.model)
     make_folder(args.output)
     examples = calibration_examples(args.calibrate, info.input_size) if args.calibrate else []
@@ -89,18 +90,27 @@ def write_all(
     model: keras.Model, info: ModelInfo, model_path: Path, folder: Path, examples: Sequence[np.ndarray]
 ) -> dict[str, Path]:
     """Write a file for each kind of weights, int8 only with examples to calibrate on; return them by kind."""
-    from mask_detection.models.convert import FP16, FP32, INT8, convert
+    from mask_detection.models.convert import INT8, convert
     from mask_detection.models.tflite import pack
     from mask_detection.utils.files import atomic_write
 
     source = hashlib.sha256(model_path.read_bytes()).hexdigest()
-    files = {}
-    for weights in (FP16, FP32, INT8) if examples else (FP16, FP32):
-        ending = "" if weights == FP16 else f"_{weights}"
-        files[weights] = folder / f"{model_path.stem}{ending}.tflite"
-        with atomic_write(files[weights]) as part:
-            part.write_bytes(pack(convert(model, weights, examples), info, weights, source))
+    files = file_names(model_path, folder)
+    if not examples:
+        del files[INT8]
+    for weights, path in files.items():
+        data = pack(convert(model, weights, examples), info, weights, source)
+        with atomic_write(path) as part:
+            part.write_bytes(data)
     return files
+
+
+def file_names(model_path: Path, folder: Path) -> dict[str, Path]:
+    """Where the file for each kind of weights is written."""
+    from mask_detection.models.convert import FP16, FP32, INT8
+
+    endings = {FP16: "", FP32: f"_{FP32}", INT8: f"_{INT8}"}
+    return {weights: folder / f"{model_path.stem}{ending}.tflite" for weights, ending in endings.items()}
 
 
 def calibration_examples(folder: Path, input_size: int) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mask_detection.inference.detector import MaskDetector
 
 BUILTIN_MODEL = Path("builtin")  # as --model, the older spelling of --one-stage
+STANDARD_OUTPUTS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
 SOURCE_VARIABLE = "MASK_SOURCE"  # of the environment
 LONGEST_SOURCE = 10_000  # characters
@@ -33,6 +34,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(without_secrets_in_line(message))
+
+
+def output_file(text: str) -> Path:
+    """An argument's output; ``-`` for standard output, by whatever name."""
+    return Path("-" if text in STANDARD_OUTPUTS else text)
 
 
 def fraction(text: str) -> float:

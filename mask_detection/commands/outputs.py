@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
+
+STANDARD_OUTPUT = "-"
+RESULT_SUFFIXES = frozenset((".json", ".jsonl", ".csv", ".pdf", ".svg", ".mp4", ".m4v", ".mkv", ".mov", ".avi"))
 
 if TYPE_CHECKING:
     from mask_detection.data.jobs import DataSetSummary
@@ -43,27 +48,70 @@ def photo_outputs(images: Sequence[ImageFile], inputs: Sequence[str], output: Pa
     return [*targets]
 
 
-def refuse_output_over_source(source: str, output: Path | None) -> None:
-    """Keep a video from being written over itself.
+def check(
+    inputs: Iterable[str | Path | None], outputs: Iterable[Path | None], growing: Iterable[Path | None] = ()
+) -> None:
+    """Keep inputs from being lost to outputs, and outputs to each other or to another run, before anything is loaded.
+
+    Files are compared by what they are, not by how they are called: links, hard links, ``file://`` addresses.
+
+    Args:
+        inputs: all that the command reads: files, folders, addresses; None is skipped.
+        outputs: what it writes at once; None, ``-`` for standard output, devices and pipes are skipped.
+        growing: likewise, what it writes bit by bit.
 
     Raises:
-        MaskDetectionError: both are the same file.
+        MaskDetectionError: an output is an input, lies among the files of a folder that is one, is named twice, or is
+            being written by another run.
     """
-    is_path = "://" not in source
-    if is_path and output and output.exists() and Path(source).exists() and output.samefile(source):
-        raise MaskDetectionError(f"{output}: is the source and would be lost; name another --output")
+    from mask_detection.io.growing import refuse_busy
+    from mask_detection.utils.files import is_special, part_of
 
-
-def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
-    """Keep inputs from being lost to what is made of them.
-
-    Raises:
-        MaskDetectionError: an output is one of the inputs.
-    """
-    read = {os.path.realpath(path) for path in inputs}  # Path.resolve() fails at links that go in a circle
-    for output in filter(None, outputs):
-        if os.path.realpath(output) in read:
+    paths = [path for name in inputs if name is not None for path in _paths(name)]
+    read = {_identity(path) for path in paths if path.exists()}
+    parts = {_identity(whole): path for path in paths if (whole := part_of(path))}
+    written: set[Identity] = set()
+    growing = [*growing]
+    for output in filter(None, [*outputs, *growing]):
+        if str(output) == STANDARD_OUTPUT or is_special(output):
+            continue
+        identity = _identity(output)
+        if identity in read or _lies_among(output, read):
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
+        if identity in parts:
+            raise MaskDetectionError(f"{parts[identity]}: is an input and a part file of {output}; rename it first")
+        if identity in written:
+            raise MaskDetectionError(f"{output}: is named for two outputs; name another for one of them")
+        written.add(identity)
+        if output in growing:
+            refuse_busy(output)
+
+
+Identity = tuple[int, int] | str  # device and inode of what is there, otherwise the path
+
+
+def _identity(path: Path) -> Identity:
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # not there, or no name for a file at all
+        return os.path.normcase(os.path.realpath(path))
+    return facts.st_dev, facts.st_ino
+
+
+def _paths(name: str | Path) -> set[Path]:
+    """The files that an input's name may stand for: FFmpeg and browsers read ``file:`` addresses differently."""
+    scheme, _, rest = str(name).partition(":")
+    if scheme.lower() != "file":
+        return {Path(name)}
+    without_host = re.sub(r"^//[^/]*(?=/)", "", rest)
+    return {Path(path) for spelling in (rest, without_host) for path in (spelling, unquote(spelling))}
+
+
+def _lies_among(output: Path, read: set[Identity]) -> bool:
+    """Tell whether a file is there already in an input folder, of a kind that no command writes as its result."""
+    if not output.is_file() or output.suffix.lower() in RESULT_SUFFIXES:
+        return False
+    return any(_identity(folder) in read for folder in Path(os.path.realpath(output)).parents)
 
 
 def report_data_set(summary: DataSetSummary, source: Path, destination: Path) -> int:

@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask_detection.commands import cli, options
+from mask_detection.commands import cli, options, outputs
 from mask_detection.data.folds import FOLDS
 from mask_detection.utils import defaults
 
@@ -107,7 +107,11 @@ def input_size(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    from mask_detection.training.detector.run import DetectorRunOptions, train_face_detector
+    from mask_detection.training.detector.run import DetectorRunOptions, output_files, train_face_detector
 
+    detector, weights, *others = output_files(args.output)
+    read = [*args.images, *args.annotations, *args.faces, *args.background, *args.keep_out]
+    outputs.check(read, [detector, weights, *others])
+    outputs.check([args.init], [detector, *others])  # but weights may be trained on under their own name
     n_unreadable = train_face_detector(DetectorRunOptions(**vars(args)))
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE

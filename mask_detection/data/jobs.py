@@ -19,8 +19,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mask_detection.io.growing import growing_text
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import check_can_write, growing_output, list_files, make_folder, part_path
+from mask_detection.utils.files import check_can_write, list_files, make_folder, part_files
 
 LIST_NAME = "left_out.csv"
 LIST_COLUMNS = ("path", "reason", "copy_of")
@@ -99,7 +100,7 @@ def check_folders(source: Path, *destinations: Path) -> None:
         make_folder(folder)
         check_can_write(folder / LIST_NAME)
     own_list = destinations[0] / LIST_NAME
-    is_own = own_list.exists() or part_path(own_list).exists()  # the latter of a run that was killed
+    is_own = own_list.exists() or part_files(own_list)  # the latter of a run that was killed
     for folder in destinations:
         if not is_own and any(folder.iterdir()):
             raise MaskDetectionError(f"{folder}: is not empty and not of an earlier run; name a new folder")
@@ -138,10 +139,7 @@ def run_jobs(
     """
     summary = DataSetSummary()
     own_list = destination / LIST_NAME
-    with (
-        growing_output(own_list) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
+    with growing_text(own_list) as file:
         rows = csv.writer(file)
         rows.writerow(LIST_COLUMNS)
         results = tqdm(pool.map(lambda job: job(), jobs), "preparing", len(jobs), unit="image", disable=None)

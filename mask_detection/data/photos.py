@@ -18,7 +18,7 @@ from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.data.jobs import Excluded, Kind
 from mask_detection.io.images import is_image_file
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import list_files, part_path, read_whole
+from mask_detection.utils.files import list_files, read_whole
 
 MAX_STEM_BYTES = 200  # most file systems allow 255 for a name, and ours add a number and .part.jpg
 
@@ -134,8 +134,7 @@ def name_photos(groups: Sequence[Sequence[Path]], folder: Path) -> list[SourcePh
 def jpeg_names(paths: Sequence[Path]) -> list[Path]:
     """A JPEG name of its own for each path, in the same folder: ``a.jpg`` and ``a.png`` become ``a.jpg``, ``a_2.jpg``.
 
-    The names differ also where capital and small letters count as the same, are valid UTF-8, and never equal the
-    name that another has while it is written.
+    The names differ also where capital and small letters count as the same, and are valid UTF-8.
     """
     taken: set[str] = set()
     names = []
@@ -143,10 +142,9 @@ def jpeg_names(paths: Sequence[Path]) -> list[Path]:
         stem = os.fsencode(path.stem)[:MAX_STEM_BYTES].decode(errors="ignore") or "image"
         for ending in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
             name = path.with_name(f"{stem}{ending}.jpg")
-            keys = {str(name).casefold(), str(part_path(name)).casefold()}
-            if not keys & taken:
+            if str(name).casefold() not in taken:
                 break
-        taken |= keys
+        taken.add(str(name).casefold())
         names.append(name)
     return names
 

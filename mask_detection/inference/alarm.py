@@ -161,6 +161,10 @@ class Alarm(Sink):
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Look at the next frame's faces, and run the command where one of them is due; never waits for it."""
+        with _never_ending_the_run():
+            self._watch(frame, detections)
+
+    def _watch(self, frame: Frame, detections: Detections) -> None:
         self._command.collect()
         self._tracks = {k: track for k, track in self._tracks.items() if frame.time_s - track.seen_s <= MAX_GAP}
         for record in detections.to_records():
@@ -199,4 +203,15 @@ def open_alarm(
     try:
         yield Alarm(command, source, alert_classes, after_s, cooldown_s)
     finally:
-        command.finish()
+        with _never_ending_the_run():
+            command.finish()
+
+
+@contextmanager
+def _never_ending_the_run() -> Iterator[None]:
+    """Log what an alarm cannot do, such as make a temporary file on a full disk: the video is worth more."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"cannot be run ({place}{error.strerror or error}); the run goes on without this alarm")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mask_detection.inference.classes import is_masked
 from mask_detection.inference.sinks import Sink
 from mask_detection.utils.files import atomic_write, check_can_write
+from mask_detection.utils.interrupts import finishing
 
 if TYPE_CHECKING:
     from mask_detection.inference.detections import Detections
@@ -144,5 +145,5 @@ def open_summary(path: Path | None, source: str) -> Iterator[VideoSummary]:
         yield summary
     finally:
         if path and summary.frames:
-            with atomic_write(path) as part:
+            with finishing(), atomic_write(path) as part:
                 part.write_text(json.dumps(summary.to_record(), indent=2) + "\n", encoding="utf-8")

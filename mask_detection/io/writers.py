@@ -8,15 +8,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from mask_detection.io.growing import GrowingOutput, growing_log, growing_output, growing_text, locked_folder
 from mask_detection.io.images import write_image
-from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import cannot_write, check_can_write, growing_output, make_folder
+from mask_detection.utils.errors import OutputError
+from mask_detection.utils.files import is_special, make_folder
+from mask_detection.utils.interrupts import finishing
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -28,8 +30,9 @@ class VideoFile:
     Where frames come late, as those of a camera do on a slow machine, the one before is shown until then.
     """
 
-    def __init__(self, path: Path, frame_rate: float) -> None:
-        self._path = path
+    def __init__(self, output: GrowingOutput, frame_rate: float) -> None:
+        self._output = output
+        self._path = output.part
         self._frame_rate = frame_rate
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height in pixels
@@ -45,8 +48,12 @@ class VideoFile:
             time_s: when it was, in seconds from any moment on.
 
         Raises:
-            MaskDetectionError: OpenCV cannot write such a video here.
+            OutputError: OpenCV cannot write such a video here.
         """
+        with self._output.writing():
+            self._write(frame, time_s)
+
+    def _write(self, frame: np.ndarray, time_s: float) -> None:
         height, width = frame.shape[:2]
         if self._writer is None:
             self._writer, self._first_s = self._open((width, height)), time_s
@@ -63,11 +70,13 @@ class VideoFile:
         """Finish the file, so that what was written plays.
 
         Raises:
-            OSError: it did not get on the disk, which OpenCV says nothing about.
+            OutputError: it did not get on the disk, which OpenCV says nothing about.
         """
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        with self._output.writing():
             self._writer.release()
-            if not self._plays_to_its_end():
+            if not self._output.is_special and not self._plays_to_its_end():
                 raise OSError("the video is not whole, perhaps the disk is full")
 
     def _plays_to_its_end(self) -> bool:
@@ -80,7 +89,8 @@ class VideoFile:
         width, height = size
         writer = cv2.VideoWriter(str(self._path), codec, self._frame_rate, (width + width % 2, height + height % 2))
         if not writer.isOpened():
-            raise MaskDetectionError(f"{self._path}: OpenCV cannot write this video; try a name that ends in .avi")
+            name = self._output.path
+            raise OutputError(f"{name}: OpenCV cannot write this video; try a name that ends in .avi")
         self._size = size
         return writer
 
@@ -104,7 +114,7 @@ class FrameImages:
         """Append a frame (H, W, 3) BGR uint8; ``time_s`` is of no use here.
 
         Raises:
-            MaskDetectionError: it cannot be written.
+            OutputError: it cannot be written.
         """
         write_image(self._folder / f"{self._n_written:06}.jpg", frame)
         self._n_written += 1
@@ -119,16 +129,18 @@ def open_video(path: Path, frame_rate: float) -> Iterator[VideoFile | FrameImage
         frame_rate: of the video file, frames per second.
 
     Raises:
-        MaskDetectionError: the suffix names no video format, the place cannot be written, or the folder has frames.
+        OutputError: the suffix names no video format, another run is writing it, the place cannot be written, or the
+            folder has frames.
     """
     if path.suffix and not path.is_dir():
         with open_video_file(path, frame_rate) as video:
             yield video
         return
     make_folder(path)
-    if any(path.glob(f"{'[0-9]' * 6}.jpg")):
-        raise MaskDetectionError(f"{path}: holds frames already, perhaps of another video; name another folder")
-    yield FrameImages(path)
+    with locked_folder(path):
+        if any(path.glob(f"{'[0-9]' * 6}.jpg")):
+            raise OutputError(f"{path}: holds frames already, perhaps of another video; name another folder")
+        yield FrameImages(path)
 
 
 @contextmanager
@@ -140,29 +152,44 @@ def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
         frame_rate: frames per second.
 
     Raises:
-        MaskDetectionError: the suffix names no video format, the place cannot be written, or the disk is full.
+        OutputError: the suffix names no video format, another run is writing it, the place cannot be written, or the
+            disk is full.
     """
     if path.suffix.lower() not in VIDEO_CODECS:
-        raise MaskDetectionError(
-            f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder"
-        )
-    with growing_output(path) as part:
-        video = VideoFile(part, frame_rate)
+        raise OutputError(f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder")
+    with growing_output(path, _plays) as output:
+        video = VideoFile(output, frame_rate)
         try:
             yield video
         finally:
-            video.close()
+            with finishing():
+                video.close()
+
+
+def _plays(path: Path) -> bool:
+    return cv2.VideoCapture(str(path)).grab()
+
+
+class TextStream(Protocol):
+    """A text file, as far as it is needed here."""
+
+    def write(self, text: str, /) -> object:
+        """Append text."""
+
+    def flush(self) -> None:
+        """Let others see what was written."""
 
 
 class JsonLines:
     """Records as they come, one JSON object a line, each flushed at once."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextStream) -> None:
         self._stream = stream
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record."""
-        print(json.dumps(record), file=self._stream, flush=True)
+        self._stream.write(json.dumps(record) + "\n")  # the line at once: it is whole, whatever comes next
+        self._stream.flush()
 
 
 class CsvRows:
@@ -173,13 +200,16 @@ class CsvRows:
         *("label", "probability", "face_confidence", "track"),
     )
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextStream) -> None:
         self._stream = stream
         self._writer = csv.DictWriter(stream, self.COLUMNS, extrasaction="ignore")
-        self._writer.writeheader()
+        self._has_header = False
 
     def write(self, record: dict[str, Any]) -> None:
         """Append the faces of ``{"frame": …, "time_s": …, "faces": [{"box": [x1, y1, x2, y2], …}, …]}``."""
+        if not self._has_header:
+            self._writer.writeheader()
+            self._has_header = True
         for face in record["faces"]:
             corners = dict(zip(("x1", "y1", "x2", "y2"), face["box"], strict=True))
             self._writer.writerow({**record, **face, **corners})
@@ -191,12 +221,12 @@ def open_json_lines(path: Path) -> Iterator[JsonLines]:
     """Open a list of records that gets its name when it ends, also by Ctrl-C; ``-`` is standard output.
 
     Raises:
-        MaskDetectionError: the place cannot be written.
+        OutputError: another run is writing it, the place cannot be written, or the disk is full.
     """
     if str(path) == "-":
         yield JsonLines(sys.stdout)
         return
-    with growing_output(path) as part, part.open("w", encoding="utf-8") as stream:
+    with growing_text(path) as stream:
         yield JsonLines(stream)
 
 
@@ -205,23 +235,20 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
     """Open a log of frames under its own name, to be read while it grows: JSON lines, or CSV if so named.
 
     Args:
-        path: ends in .jsonl, .json or .csv; ``-`` is JSON lines on standard output.
+        path: ends in .jsonl, .json or .csv; ``-`` is JSON lines on standard output, and so are devices and pipes of
+            another name.
 
     Raises:
-        MaskDetectionError: the suffix names no log format, or the place cannot be written.
+        OutputError: the suffix names no log format, another run is writing it, or the place cannot be written.
     """
     suffix = path.suffix.lower()
     if str(path) == "-":
         yield JsonLines(sys.stdout)
         return
-    if suffix not in LOG_FORMATS:
-        raise MaskDetectionError(f"{path}: is not a log file's name; end it in .jsonl or .csv")
-    check_can_write(path)
-    try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            yield LOG_FORMATS[suffix](stream)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    if suffix not in LOG_FORMATS and not is_special(path):
+        raise OutputError(f"{path}: is not a log file's name; end it in .jsonl or .csv")
+    with growing_log(path) as stream:
+        yield LOG_FORMATS.get(suffix, JsonLines)(stream)
 
 
 LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}

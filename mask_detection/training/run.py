@@ -201,6 +201,11 @@ def export(model_path: Path, model: keras.Model, class_names: Sequence[str]) -> 
         logger.warning("%s: its TFLite export was not written: %s", model_path, error)
 
 
+def mistakes_file(report_file: Path) -> Path:
+    """Where the contact sheet of mistakes goes: beside the report."""
+    return report_file.with_name(f"{report_file.stem}_mistakes.png")
+
+
 def write_results(
     options: RunOptions,
     facts: dict[str, Any],
@@ -214,7 +219,7 @@ def write_results(
     figures = report.classification_figures(test, predicted)
     report.write_report(options.report, {**facts, "bias": trained.bias, "test": figures, "curves": trained.curves})
     report.write_plot(options.plot, trained.curves, test, predicted)
-    mistakes = options.report.with_name(f"{options.report.stem}_mistakes.png")
+    mistakes = mistakes_file(options.report)
     n_mistakes = report.write_mistakes(mistakes, test, trained.probabilities)
     print(f"model: {options.model}\nplot: {options.plot}\nreport: {options.report}")
     if n_mistakes:

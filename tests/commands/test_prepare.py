@@ -249,12 +249,13 @@ def test_the_same_command_again_gives_the_same(source, destination, capsys):
 
 
 def test_after_a_kill_the_same_command_goes_on(source, destination):
-    write(destination / "left_out.part.csv", "path,reason,copy_of\r\n")
-    write(destination / "with_mask" / "1.part.jpg", b"\xff\xd8 half")
+    write(destination / "left_out.0a1b2c3d.part.csv", "path,reason,copy_of\r\n")
+    write(destination / "with_mask" / "1.0a1b2c3d.tmp.part.jpg", b"\xff\xd8 half")
 
     assert run(source, destination) == 0
     assert made(destination) == ["with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
-    assert not (destination / "left_out.part.csv").exists()
+    assert not list(destination.rglob("*.part.*"))
+    assert (destination / "left_out.recovered-1.csv").read_bytes() == b"path,reason,copy_of\r\n"
 
 
 def test_what_the_source_no_longer_has_is_pointed_out_and_kept(source, destination, capsys):

@@ -19,6 +19,7 @@ from mask_detection.commands import cli
 from mask_detection.io.images import read_image
 from tests.helpers.outcomes import Outcome, disk_with_room_for
 from tests.helpers.paths import ROOT
+from tests.helpers.videos import facts_of, lines_of
 
 FULL = "cannot be written (File too large); make room or name another place"
 STAGES = "--model {model} --detector haar --no-display"
@@ -159,13 +160,15 @@ def test_records_that_do_not_fit_leave_the_old_ones_alone(annotate, make_image, 
     (tmp_path / "photos").mkdir()
     for number in range(20):
         cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), make_image(20, 20))
-    records = tmp_path / "records.jsonl"
+    records, recovered = tmp_path / "records.jsonl", tmp_path / "records.recovered-1.jsonl"
     records.write_text("what was here before")
     with disk_with_room_for(1000):
         outcome = annotate("--image", tmp_path / "photos", "--json", records)
-    assert outcome == Outcome(cli.EXIT_UNUSABLE, [f"error: {records}: {FULL}"])
+    kept = f"{records}: what was complete of it is kept as {recovered}"
+    assert outcome == Outcome(cli.EXIT_UNUSABLE, [kept, f"error: {records}: {FULL}"])
     assert records.read_text() == "what was here before"
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["records.jsonl"]
+    assert len(lines_of(recovered)) >= 3
+    assert {path for path in tmp_path.iterdir() if path.is_file()} == {records, recovered}
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
@@ -177,9 +180,12 @@ def test_a_video_that_does_not_fit_leaves_the_old_one_alone(annotate_video, tmp_
         status, printed = annotate_video("--output", output)
     assert status == cli.EXIT_UNUSABLE
     fault = "the video is not whole, perhaps the disk is full"
-    assert printed == [f"error: {output}: cannot be written ({fault}); make room or name another place"]
+    assert printed[-1] == f"error: {output}: cannot be written ({fault}); make room or name another place"
     assert output.read_bytes() == b"what was here before"
-    assert [*tmp_path.iterdir()] == [output]
+    kept = [path for path in tmp_path.iterdir() if path != output]
+    assert printed[:-1] == [f"{output}: what was complete of it is kept as {path}" for path in kept]
+    assert all(facts_of(path).n_frames >= 1 for path in kept)
+    assert kept or suffix in (".mp4", ".mov")  # which have no beginning before their end
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
@@ -252,7 +258,7 @@ def test_a_video_is_never_written_over_itself(annotate_video, video, tmp_path):
     link = tmp_path / "link.avi"
     link.symlink_to(source)
     for output in (source, link):
-        fault = f"error: {output}: is the source and would be lost; name another --output"
+        fault = f"error: {output}: is an input and would be lost; name another output"
         assert annotate_video("--source", source, "--output", output) == Outcome(cli.EXIT_UNUSABLE, [fault])
     assert source.read_bytes() == video.read_bytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_frames_of_an_older_video_are_not_mixed_with_new_ones(detect, video, tmp
 def test_a_folder_is_never_written_into_itself(detect, tmp_path, small_portrait, errors):
     cv2.imwrite(str(tmp_path / "1.png"), small_portrait)
     assert detect(tmp_path, "--output", tmp_path) == cli.EXIT_UNUSABLE
-    assert errors() == [f"error: {tmp_path}: is the source and would be lost; name another --output"]
+    assert errors() == [f"error: {tmp_path}: is an input and would be lost; name another output"]
 
 
 def test_a_file_in_the_way_of_a_folder_is_named(detect, video, tmp_path, errors):
@@ -123,8 +124,9 @@ def test_killed_outright_a_matroska_video_plays_and_the_log_parses(tiny_model, t
     numbers = [json.loads(line)["frame"] for line in first]
     assert numbers == sorted(set(numbers))
     assert all(json.loads(line) for line in rest.splitlines()[:-1])
-    assert list(tmp_path.iterdir()) == [tmp_path / "annotated.part.mkv"]
-    assert facts_of(tmp_path / "annotated.part.mkv").n_frames >= 10
+    (part,) = tmp_path.iterdir()
+    assert re.fullmatch(r"annotated\.[0-9a-f]{8}\.part\.mkv", part.name)
+    assert facts_of(part).n_frames >= 10
 
 
 @posix_only

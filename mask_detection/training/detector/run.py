@@ -79,8 +79,8 @@ def train_face_detector(options: DetectorRunOptions) -> int:
     Raises:
         MaskDetectionError: the photos are unusable, an output cannot be written, or there is no run to resume.
     """
-    for suffix in (".tflite", ".weights.h5", ".json", ".png"):
-        check_can_write(options.output.with_suffix(suffix))
+    for output in output_files(options.output):
+        check_can_write(output)
     arguments = checkpoints.plain(options, without=OUTPUTS)
     run_folder = checkpoints.open_run_folder(options.output, {"arguments": arguments}, options.resume)
     faults: list[MaskDetectionError] = []
@@ -91,6 +91,11 @@ def train_face_detector(options: DetectorRunOptions) -> int:
     write_results(options.output, {"arguments": arguments, **facts}, curves)
     checkpoints.remove_run_folder(run_folder)
     return len(faults)
+
+
+def output_files(output: Path) -> list[Path]:
+    """All that is written: the detector, its weights, the report and the curves."""
+    return [output.with_suffix(suffix) for suffix in (".tflite", ".weights.h5", ".json", ".png")]
 
 
 def gather(options: DetectorRunOptions, run_folder: Path, faults: list[MaskDetectionError]) -> dict[str, Any]:
