@@ -117,7 +117,9 @@ def open_sinks(
         classes = choose_alert_classes(args.alert_class, class_names)
         alarm = open_alarm(args.alert_command, source.name, classes, args.alert_after, args.alert_cooldown)
         sinks.append(stack.enter_context(alarm))
-    video = stack.enter_context(open_video(args.output, source.frame_rate)) if args.output else None
+    video = None
+    if args.output:  # every frame of a camera is kept, however early it comes
+        video = stack.enter_context(open_video(args.output, source.recording_rate, drops_early=not source.is_live))
     if args.log:
         sinks.append(Log(stack.enter_context(open_log(args.log))))
     window = stack.enter_context(Window("Face masks")) if shows else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ import numpy as np
 
 from mask_detection.io import ffmpeg
 from mask_detection.io.capture import WARM_UP_S, LiveCapture, find_cameras, open_camera, open_stream, read_frame
+from mask_detection.io.clock import FileClock
 from mask_detection.io.image_files import list_image_files
 from mask_detection.io.images import read_image
 from mask_detection.utils import defaults
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 FALLBACK_FRAME_RATE = 30.0  # frames per second, for sources that don't know their own
 IMPLAUSIBLE_FRAME_RATE = 1000.0  # frames per second; some containers give their clock's ticks instead
+SAME_RATE = 0.05  # the fraction by which intervals vary in files of one rate, too
+MAX_RECORDING_RATE = 120.0  # frames per second
+FRAMES_FOR_RATE = 31
 CAMERA_FILES = ("/dev/video", "/dev/v4l/")
 LONGEST_INDEX = 9  # digits
 CAMERA_SEARCH_TIMEOUT_S = 10.0
@@ -85,6 +90,11 @@ class VideoSource(ABC):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def recording_rate(self) -> float:
+        """Frames per second that a recording of the source needs."""
+        return self.frame_rate
+
     def close(self) -> None:  # noqa: B027 (a folder holds nothing open)
         """Release what is open."""
 
@@ -100,10 +110,26 @@ class VideoSource(ABC):
 class RecordedVideo(VideoSource):
     """A video with an end: a file, on disk or behind an address."""
 
-    def __init__(self, name: str, capture: cv2.VideoCapture) -> None:
-        """Take over an open capture; it gets released here."""
+    def __init__(self, name: str, capture: cv2.VideoCapture, path: Path | None = None) -> None:
+        """Take over an open capture; it gets released here.
+
+        Args:
+            name: for messages.
+            capture: at its first frame.
+            path: where the file is, if it is on disk.
+        """
         super().__init__(name, *_rate_and_count(capture))
         self._capture = capture
+        self._path = path
+        self._raw_rate, self._raw_count = (capture.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+
+    @property
+    def recording_rate(self) -> float:
+        """See :meth:`VideoSource.recording_rate`. A file's rate may be a mean, or the ticks of a clock."""
+        usual = _rate_at_start(self._path) if self._path else None
+        if usual is None or abs(usual - self.frame_rate) <= SAME_RATE * self.frame_rate:
+            return self.frame_rate
+        return min(usual, MAX_RECORDING_RATE)
 
     def close(self) -> None:
         """Release the file."""
@@ -111,22 +137,29 @@ class RecordedVideo(VideoSource):
 
     def __iter__(self) -> Iterator[Frame]:
         """See :meth:`VideoSource.__iter__`."""
+        clock = FileClock(self.frame_rate)
         for index in count():
             image = read_frame(self._capture)
             if image is None:
-                self._check_end(index)
+                self._check_end(index, clock)
                 return
-            yield Frame(image, index, index / self.frame_rate)
+            yield Frame(image, index, clock.time_of(index, _timestamp(self._capture)))
 
-    def _check_end(self, frames_read: int) -> None:
+    def _check_end(self, frames_read: int, clock: FileClock) -> None:
         if frames_read == 0:
             raise MaskDetectionError(f"{self.name}: gives no frame; check that it plays in a video player")
-        # Containers round the number of frames; a second too few is more than rounding.
-        if self.frame_count is not None and frames_read < self.frame_count - self.frame_rate:
-            raise MaskDetectionError(
-                f"{self.name}: breaks off after {frames_read} of {self.frame_count} frames; "
-                "the file is damaged or incomplete, get it again"
-            )
+        # Containers round the number of frames, or make it of duration and rate, which means nothing where the rate
+        # varies. So time has to be missing, too: a second, and where the rate varies what the last frame may last.
+        if not (self._raw_rate > 0 and frames_read < self._raw_count - self._raw_rate):
+            return
+        missing_s = (self._raw_count - 1) / self._raw_rate - clock.last_s
+        if missing_s <= (1.0 if clock.is_regular else 1.0 + 2 * clock.longest_gap_s):
+            return
+        seconds = f"{clock.last_s:.1f} of {clock.last_s + missing_s:.1f} s"
+        done = f"{frames_read} of {self.frame_count} frames" if self.frame_count and clock.is_regular else seconds
+        raise MaskDetectionError(
+            f"{self.name}: breaks off after {done}; the file is damaged or incomplete, get it again"
+        )
 
 
 class FrameFolder(VideoSource):
@@ -257,7 +290,7 @@ def _open_file(path: Path) -> VideoSource:
         raise MaskDetectionError(
             f"{path}: is not a video that OpenCV can read; convert it to .mp4, for instance with ffmpeg"
         )
-    return RecordedVideo(str(path), capture)
+    return RecordedVideo(str(path), capture, path)
 
 
 def _rate_and_count(capture: cv2.VideoCapture) -> tuple[float, int | None]:
@@ -266,6 +299,21 @@ def _rate_and_count(capture: cv2.VideoCapture) -> tuple[float, int | None]:
     if not 0 < rate < IMPLAUSIBLE_FRAME_RATE:  # NaN too
         return FALLBACK_FRAME_RATE, None
     return rate, int(n_frames) if n_frames > 0 else None
+
+
+def _timestamp(capture: cv2.VideoCapture) -> float:
+    """The file's timestamp of the frame that was read last, in seconds; 0 where it has none."""
+    milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
+    return milliseconds / 1000 if math.isfinite(milliseconds) else 0.0
+
+
+def _rate_at_start(path: Path) -> float | None:
+    """Frames per second of most of a file's first frames, by their timestamps; None where these say nothing."""
+    capture = ffmpeg.open_capture(str(path.absolute()), ffmpeg.FILE)
+    stamps = [_timestamp(capture) for _ in range(FRAMES_FOR_RATE) if capture.grab()]
+    capture.release()
+    steps = np.diff(stamps)
+    return 1 / float(np.median(steps)) if steps.size and np.all(steps > 0) else None
 
 
 def _by_number(path: Path) -> list[str | int]:

@@ -27,13 +27,15 @@ class VideoFile:
     """A video in the making.
 
     The first frame's size is the video's, but for a row or column more where it is odd: the codecs need even sizes.
-    Where frames come late, as those of a camera do on a slow machine, the one before is shown until then.
+    Where frames come late, as those of a camera do on a slow machine, the one before is shown until then. Those that
+    come too early for the frame rate are dropped if so wanted: then the video keeps the time of its source.
     """
 
-    def __init__(self, output: GrowingOutput, frame_rate: float) -> None:
+    def __init__(self, output: GrowingOutput, frame_rate: float, drops_early: bool = False) -> None:
         self._output = output
         self._path = output.part
         self._frame_rate = frame_rate
+        self._drops_early = drops_early
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height in pixels
         self._frames_written = 0
@@ -60,7 +62,10 @@ class VideoFile:
         if (width, height) != self._size:  # OpenCV would drop the frame in silence
             frame = np.asarray(ImageOps.pad(Image.fromarray(frame), self._size))
         frame = _with_even_size(frame)
-        n_late = max(0, round((time_s - self._first_s) * self._frame_rate) - self._frames_written)
+        n_due = round((time_s - self._first_s) * self._frame_rate)  # frames that are to stand before this one
+        if n_due < self._frames_written and self._drops_early:
+            return
+        n_late = max(0, n_due - self._frames_written)
         for shown in [self._last] * n_late + [frame]:
             self._writer.write(shown)
         self._frames_written += n_late + 1
@@ -121,19 +126,20 @@ class FrameImages:
 
 
 @contextmanager
-def open_video(path: Path, frame_rate: float) -> Iterator[VideoFile | FrameImages]:
+def open_video(path: Path, frame_rate: float, drops_early: bool = False) -> Iterator[VideoFile | FrameImages]:
     """Open a video file, or a folder of frames where the name has no suffix or is a folder's.
 
     Args:
         path: see :func:`open_video_file` for a file; a folder is made if it is not there yet.
         frame_rate: of the video file, frames per second.
+        drops_early: leave frames out that come faster than that.
 
     Raises:
         OutputError: the suffix names no video format, another run is writing it, the place cannot be written, or the
             folder has frames.
     """
     if path.suffix and not path.is_dir():
-        with open_video_file(path, frame_rate) as video:
+        with open_video_file(path, frame_rate, drops_early) as video:
             yield video
         return
     make_folder(path)
@@ -144,12 +150,13 @@ def open_video(path: Path, frame_rate: float) -> Iterator[VideoFile | FrameImage
 
 
 @contextmanager
-def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
+def open_video_file(path: Path, frame_rate: float, drops_early: bool = False) -> Iterator[VideoFile]:
     """Open a video that gets its name when it ends, also by an error or Ctrl-C.
 
     Args:
         path: ends in one of ``VIDEO_CODECS``.
         frame_rate: frames per second.
+        drops_early: leave frames out that come faster than that.
 
     Raises:
         OutputError: the suffix names no video format, another run is writing it, the place cannot be written, or the
@@ -158,7 +165,7 @@ def open_video_file(path: Path, frame_rate: float) -> Iterator[VideoFile]:
     if path.suffix.lower() not in VIDEO_CODECS:
         raise OutputError(f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder")
     with growing_output(path, _plays) as output:
-        video = VideoFile(output, frame_rate)
+        video = VideoFile(output, frame_rate, drops_early)
         try:
             yield video
         finally:
