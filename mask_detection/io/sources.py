@@ -308,12 +308,12 @@ def _timestamp(capture: cv2.VideoCapture) -> float:
 
 
 def _rate_at_start(path: Path) -> float | None:
-    """Frames per second of most of a file's first frames, by their timestamps; None where these say nothing."""
+    """Frames per second that show nearly all of a file's first frames in time; None where timestamps say nothing."""
     capture = ffmpeg.open_capture(str(path.absolute()), ffmpeg.FILE)
     stamps = [_timestamp(capture) for _ in range(FRAMES_FOR_RATE) if capture.grab()]
     capture.release()
     steps = np.diff(stamps)
-    return 1 / float(np.median(steps)) if steps.size and np.all(steps > 0) else None
+    return 1 / float(np.quantile(steps, 0.1)) if steps.size and np.all(steps > 0) else None
 
 
 def _by_number(path: Path) -> list[str | int]:

@@ -88,6 +88,15 @@ def test_summary_log_and_recording_keep_the_true_time(detect, tmp_path, name):
     assert recorded.n_frames / recorded.frame_rate == pytest.approx(duration_s, abs=2 / recorded.frame_rate + 0.01)
 
 
+@pytest.mark.parametrize("name", ["a slide show", "a camera in the dark"])
+def test_a_recording_shows_nearly_all_frames(detect, tmp_path, name):
+    n_frames = len(TIMES_MS[name])
+    detect(timed(tmp_path / "varies.mkv", TIMES_MS[name]), "--output", tmp_path / "out.avi", "--no-overlay")
+    with open_source(str(tmp_path / "out.avi")) as source:
+        levels = {round(float(frame.image.mean()) / 3) for frame in source}
+    assert len(levels) >= 0.9 * n_frames
+
+
 @pytest.mark.parametrize(
     ("stamps_s", "times_s"),
     [
