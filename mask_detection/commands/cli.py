@@ -14,6 +14,7 @@ from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.interrupts import one_interrupt
 from mask_detection.utils.tensorflow import silent_native_libraries
+from mask_detection.utils.text import one_line
 from mask_detection.utils.urls import without_secrets_in_line
 
 EXIT_DONE = 0
@@ -105,9 +106,8 @@ class _StandardErrorHandler(logging.Handler):
         from tqdm import tqdm
 
         line = without_secrets_in_line(self.format(record))  # wherever an address was given: as an image, too
-        one_line = line.replace("\n", "\\n")  # file names may hold line breaks
         with suppress(OSError):  # such as that of a terminal that was closed: nobody reads it
-            tqdm.write(one_line, file=sys.stderr)
+            tqdm.write(one_line(line), file=sys.stderr)  # file names may hold line breaks, and what terminals obey
 
 
 @contextmanager

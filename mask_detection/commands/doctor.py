@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from mask_detection.commands import checks, cli, options
 from mask_detection.commands.checks import Finding
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.text import one_line
 
 NAME_WIDTH = 14  # characters, at least
 
@@ -65,8 +66,3 @@ def guarded(title: str, check: Iterator[Finding]) -> Iterator[Finding]:
         yield Finding("", "not usable, see the end", str(error))
     except Exception as error:  # broken libraries raise anything
         yield Finding("", "cannot be checked, see the end", checks.fault_of_loading(title, error))
-
-
-def one_line(text: str) -> str:
-    """File names and libraries' errors may hold line breaks."""
-    return text.replace("\n", "\\n")

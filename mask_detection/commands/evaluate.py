@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.evaluation import evaluator, tables
     from mask_detection.models import load
     from mask_detection.utils.files import atomic_write, check_can_write
+    from mask_detection.utils.text import printable
 
     outputs.check([args.images, args.annotations, args.dataset, args.model, args.face], [args.json, args.plot])
     json_file = None if str(args.json) == "-" else args.json
@@ -98,5 +99,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             part.write_text(f"{text}\n", encoding="utf-8")
     if args.plot:
         tables.plot_curves(args.plot, matches)
-    print(table if json_file == args.json else text)
+    print(printable(table) if json_file == args.json else text)
     return cli.EXIT_SOME_FAILED if report["left_out"] else cli.EXIT_DONE

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.text import one_line
 
 STANDARD_OUTPUT = "-"
 RESULT_SUFFIXES = frozenset((".json", ".jsonl", ".csv", ".pdf", ".svg", ".mp4", ".m4v", ".mkv", ".mov", ".avi"))
@@ -123,9 +124,9 @@ def report_data_set(summary: DataSetSummary, source: Path, destination: Path) ->
     from mask_detection.data.jobs import LIST_NAME, Kind
 
     for folder, count in sorted(Counter(path.parent for path in summary.written).items()):
-        print(f"{folder}: {count} images")
+        print(one_line(f"{folder}: {count} images"))
     kinds = ", ".join(f"{kind.value} {count}" for kind, count in summary.excluded.most_common())
-    print(f"excluded: {kinds or 'nothing'}; see {destination / LIST_NAME}")
+    print(one_line(f"excluded: {kinds or 'nothing'}; see {destination / LIST_NAME}"))
     if not summary.written:
         reasons = destination / LIST_NAME
         raise MaskDetectionError(f"{source}: nothing of it is left to write; see the reasons in {reasons}")

@@ -8,8 +8,9 @@ gets the same folders, where each image is a JPEG file turned upright, its shape
 or less: nothing is enlarged. Images are known by their content, whatever their names end in. a.png and a.jpg become
 a.jpg and a_2.jpg. The command crop-faces cuts faces out of photos first.
 
-Excluded and listed with the reason in DST/left_out.csv: files that cannot be read, and byte-for-byte copies. Of copies
-the first by path is kept; of copies in folders of different names, that is in two classes, none is.
+Excluded and listed with the reason in DST/left_out.csv: files that cannot be read, links that lead out of SRC, and
+byte-for-byte copies. Of copies the first by path is kept; of copies in folders of different names, that is in two
+classes, none is.
 
 The same command again makes all files anew and goes on after an interruption: a file has its name only when it is
 whole. Exit status: 0 all done (copies excluded), 1 some images were faulty and the rest was done, 2 nothing could be

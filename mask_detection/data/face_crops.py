@@ -30,6 +30,8 @@ from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils.boxes import box_areas, box_iou
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import leads_out_of
+from mask_detection.utils.text import is_one_line
 
 PHOTO_FOLDERS = ("images", "JPEGImages")  # as YOLO's and VOC's own sets name them
 ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels")
@@ -120,6 +122,8 @@ def _detect_nothing(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _find_folders(source: Path, annotation_folder: Path | None) -> tuple[Path, Path]:
     """The folder of the photos and that of their annotations."""
     photo_folder = next((folder for name in PHOTO_FOLDERS if (folder := source / name).is_dir()), source)
+    if leads_out_of(source, photo_folder):
+        raise MaskDetectionError(f"{photo_folder}: is a link out of {source}; name the folder that it leads to")
     if annotation_folder is None:
         places = (photo_folder.resolve().parent, photo_folder)
         candidates = (place / name for place in places for name in ANNOTATION_FOLDERS)
@@ -167,7 +171,7 @@ def _main_face(photo: SourcePhoto, frame: np.ndarray, name: Path, detect: Detect
 def _check_folder_names(annotation: Annotation) -> None:
     """Class names from a file must not lead out of the destination, nor make folders that training overlooks."""
     for label in annotation.labels:
-        if not re.fullmatch(r"[^./\\:\0][^/\\:\0]*", label):
+        if not re.fullmatch(r"[^./\\:][^/\\:]*", label) or not is_one_line(label):
             raise MaskDetectionError(
                 f"{annotation.image}: {label!r} in its annotation cannot be a class folder's name; mend that file"
             )

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from mask_detection.io.growing import growing_text
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import check_can_write, list_files, make_folder, part_files
+from mask_detection.utils.text import csv_cell
 
 LIST_NAME = "left_out.csv"
 LIST_COLUMNS = ("path", "reason", "copy_of")
@@ -36,6 +37,7 @@ class Kind(enum.Enum):
     TWO_CLASSES = "in two classes"
     COPY = "copies"
     NOT_IMAGE = "not images"
+    LINK = "links to elsewhere"
     NOT_ANNOTATED = "without an annotation file"
     NO_FACE = "without a marked face"
     NOT_FOUND = "without a face that was found"
@@ -176,7 +178,8 @@ def copies(files: Sequence[Path]) -> list[Excluded]:
 
 def _row(entry: Excluded, source: Path) -> tuple[str, str, str]:
     copy_of = entry.copy_of.relative_to(source).as_posix() if entry.copy_of else ""
-    return entry.path.relative_to(source).as_posix(), entry.reason, copy_of
+    path = entry.path.relative_to(source).as_posix()
+    return str(csv_cell(path)), str(csv_cell(entry.reason)), str(csv_cell(copy_of))
 
 
 def _report(entry: Excluded) -> None:

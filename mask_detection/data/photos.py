@@ -18,7 +18,7 @@ from mask_detection.data.folds import FOLDS, fold_of
 from mask_detection.data.jobs import Excluded, Kind
 from mask_detection.io.images import is_image_file
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.files import list_files, read_whole
+from mask_detection.utils.files import leads_out_of, list_files, read_whole
 
 MAX_STEM_BYTES = 200  # most file systems allow 255 for a name, and ours add a number and .part.jpg
 
@@ -34,10 +34,27 @@ class SourcePhoto:
 ReadAnnotation = Callable[[SourcePhoto], Annotation]  # may raise MaskDetectionError
 
 
-def select_images(files: Sequence[Path], pool: Executor) -> tuple[list[Path], list[Excluded]]:
-    """Separate the files that are images, or claim to be, from the others."""
+def select_images(
+    folder: Path, pool: Executor, other_suffixes: Collection[str] = ()
+) -> tuple[list[Path], list[Excluded]]:
+    """Separate the files of a folder that are images, or claim to be, from the others.
+
+    Links that lead out of the folder are not followed: what lies there may be meant for nobody.
+
+    Args:
+        folder: searched to the bottom.
+        pool: does the work.
+        other_suffixes: of files that are neither, in small letters.
+
+    Raises:
+        MaskDetectionError: a folder cannot be listed.
+    """
+    links: list[Path] = []
+    listed = list_files(folder, on_link_out=links.append)
+    files = [path for path in listed if path.suffix.lower() not in other_suffixes]
     claims = dict(zip(files, pool.map(is_image_file, files), strict=True))
     others = [Excluded(path, Kind.NOT_IMAGE, "is not an image") for path, claim in claims.items() if not claim]
+    others += [Excluded(path, Kind.LINK, "is a link out of the folder; copy what it leads to") for path in links]
     return [path for path, claim in claims.items() if claim], others
 
 
@@ -47,7 +64,7 @@ def list_class_images(source: Path, pool: Executor) -> tuple[list[list[Path]], l
     Raises:
         MaskDetectionError: there are no images, or a folder cannot be listed.
     """
-    images, others = select_images(list_files(source), pool)
+    images, others = select_images(source, pool)
     if not images:
         raise MaskDetectionError(f"{source}: holds no images; name a folder that holds a folder for each class")
     return group_copies(images, pool), others
@@ -59,7 +76,7 @@ def list_photos(folder: Path, pool: Executor) -> tuple[list[SourcePhoto], list[E
     Raises:
         MaskDetectionError: there are no images, or a folder cannot be listed.
     """
-    images, others = select_images(_without_annotations(list_files(folder)), pool)
+    images, others = select_images(folder, pool, ANNOTATION_SUFFIXES)
     if not images:
         raise MaskDetectionError(f"{folder}: holds no images; name a folder of photos")
     return name_photos(group_copies(images, pool), folder), others
@@ -76,7 +93,7 @@ def list_annotated_photos(
     Raises:
         MaskDetectionError: no photo is annotated, a folder cannot be listed, or class names are missing.
     """
-    images, excluded = select_images(_without_annotations(list_files(folder)), pool)
+    images, excluded = select_images(folder, pool, ANNOTATION_SUFFIXES)
     pairs = _pair(images, folder, annotation_folder)
     excluded += [Excluded(path, Kind.NOT_ANNOTATED, "has no annotation file") for path in images if path not in pairs]
     is_yolo = any(path.suffix == ".txt" for path in pairs.values())
@@ -88,17 +105,13 @@ def list_annotated_photos(
     return name_photos(group_copies(list(pairs), pool), folder), excluded, read
 
 
-def _without_annotations(files: Sequence[Path]) -> list[Path]:
-    return [path for path in files if path.suffix.lower() not in ANNOTATION_SUFFIXES]
-
-
 def _pair(images: Sequence[Path], photo_folder: Path, annotation_folder: Path) -> dict[Path, Path]:
     """The images that have an annotation file at the same place in the other folder; XML goes before text."""
     pairs = {}
     for image in images:
         place = annotation_folder / image.relative_to(photo_folder)
         for suffix in ANNOTATION_SUFFIXES:
-            if (file := place.with_suffix(suffix)).is_file():
+            if (file := place.with_suffix(suffix)).is_file() and not leads_out_of(annotation_folder, file):
                 pairs[image] = file
     if not pairs:
         raise MaskDetectionError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm import tqdm
 
 from mask_detection.inference.drawing import draw
+from mask_detection.utils.text import one_line
 
 if TYPE_CHECKING:
     from mask_detection.inference.detections import Detections
@@ -108,7 +109,8 @@ class PhotoLines:
     def write(self, photo: PhotoResult) -> None:
         """Print the photo's line, above the progress bar."""
         if "faces" in photo.record:
-            tqdm.write(f"{photo.path}: {count_labels([face['label'] for face in photo.record['faces']])}")
+            labels = [face["label"] for face in photo.record["faces"]]
+            tqdm.write(one_line(f"{photo.path}: {count_labels(labels)}"))
 
 
 class PhotoWindow:

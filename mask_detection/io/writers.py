@@ -19,6 +19,7 @@ from mask_detection.io.images import write_image
 from mask_detection.utils.errors import OutputError
 from mask_detection.utils.files import is_special, make_folder
 from mask_detection.utils.interrupts import finishing
+from mask_detection.utils.text import csv_cell
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
@@ -219,7 +220,8 @@ class CsvRows:
             self._has_header = True
         for face in record["faces"]:
             corners = dict(zip(("x1", "y1", "x2", "y2"), face["box"], strict=True))
-            self._writer.writerow({**record, **face, **corners})
+            row = {**record, **face, **corners}
+            self._writer.writerow({name: csv_cell(value) for name, value in row.items()})
         self._stream.flush()
 
 

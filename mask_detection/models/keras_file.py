@@ -20,6 +20,7 @@ from mask_detection.models.preprocessing import PREPROCESSING
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_start
 from mask_detection.utils.tensorflow import compiled, start_tensorflow
+from mask_detection.utils.text import is_one_line
 
 if TYPE_CHECKING:
     import keras
@@ -186,6 +187,8 @@ def _describe(path: Path, model: keras.Model, attributes: dict[str, str]) -> Mod
     names = attributes.get("class_names")
     try:
         class_names = None if names is None else tuple(map(str, json.loads(names)))
+        if not all(map(is_one_line, class_names or ())):
+            raise ValueError("one holds what a terminal obeys")
     except (ValueError, TypeError, RecursionError):
         raise MaskDetectionError(f"{path}: its class names are damaged; get the file again") from None
     return ModelInfo(class_names, model.input_shape[1])

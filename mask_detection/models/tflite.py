@@ -25,6 +25,7 @@ from mask_detection.models.preprocessing import PREPROCESSING
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_start, read_whole
 from mask_detection.utils.tensorflow import silent_native_libraries
+from mask_detection.utils.text import is_one_line
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -201,4 +202,6 @@ def _parse(text: bytes) -> Metadata:
     values = json.loads(text)
     if (names := values["class_names"]) is not None:
         values["class_names"] = tuple(map(str, names))
+        if not all(map(is_one_line, values["class_names"])):
+            raise ValueError("a class name holds what a terminal obeys")
     return Metadata(**values)

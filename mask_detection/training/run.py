@@ -15,6 +15,7 @@ from mask_detection.models.base import ModelInfo
 from mask_detection.training import balance, checkpoints, classifier, report
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import check_can_write
+from mask_detection.utils.text import one_line, printable
 
 if TYPE_CHECKING:
     import keras
@@ -125,7 +126,7 @@ def make_split(options: RunOptions, samples: Samples) -> tuple[Split, dict[str, 
     facts["images"] = {part: samples.class_counts for part, samples in split.parts().items()}
     facts["dataset_fingerprint"] = splits.fingerprint(split)
     for part, counts in facts["images"].items():
-        print(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        print(one_line(f"{part}: " + ", ".join(f"{count} {name}" for name, count in counts.items())))
     return split, facts
 
 
@@ -215,7 +216,7 @@ def write_results(
     """Print the report on the test part; write it, the plot and the contact sheet of mistakes."""
     predicted = trained.probabilities.argmax(axis=1)
     print(f"\nOn the {len(test)} test images, which took no part in training:")
-    print(report.classification_text(test, predicted))
+    print(printable(report.classification_text(test, predicted)))
     figures = report.classification_figures(test, predicted)
     report.write_report(options.report, {**facts, "bias": trained.bias, "test": figures, "curves": trained.curves})
     report.write_plot(options.plot, trained.curves, test, predicted)

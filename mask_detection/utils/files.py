@@ -310,6 +310,7 @@ def list_files(
     *,
     subfolders: bool = True,
     follow_links: bool = True,
+    on_link_out: Callable[[Path], None] | None = None,
     on_error: Callable[[MaskDetectionError], None] | None = None,
 ) -> list[Path]:
     """List the files of a folder by path, without names that begin with a dot, pipes and devices.
@@ -318,6 +319,7 @@ def list_files(
         folder: where to look.
         subfolders: whether to look into the folders below it, to the bottom.
         follow_links: whether to look into folders that links lead to, each once.
+        on_link_out: is given each link that leads out of the folder, which is not followed then.
         on_error: is given what is wrong with a folder that cannot be listed, and its files are missing; without it
             the first such error is raised.
 
@@ -334,11 +336,23 @@ def list_files(
             raise MaskDetectionError(fault)
         on_error(MaskDetectionError(fault))
 
+    def goes_on(path: Path) -> bool:
+        if on_link_out is None or not leads_out_of(folder, path):
+            return True
+        on_link_out(path)
+        return False
+
     files: list[Path] = []
     seen: set[str] = set()
     for place, below, names in os.walk(folder, onerror=refuse, followlinks=follow_links):
         is_new = (real := os.path.realpath(place)) not in seen
         seen.add(real)
-        below[:] = sorted(name for name in below if subfolders and is_new and not name.startswith("."))
-        files += [Path(place, name) for name in names if is_new and not name.startswith(".")]
+        visible = [[name for name in some if is_new and not name.startswith(".")] for some in (below, names)]
+        below[:] = sorted(name for name in visible[0] if subfolders and goes_on(Path(place, name)))
+        files += [path for name in visible[1] if goes_on(path := Path(place, name))]
     return sorted(path for path in files if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113
+
+
+def leads_out_of(folder: Path, path: Path) -> bool:
+    """Tell whether a path below a folder is a link to elsewhere."""
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -186,7 +188,7 @@ def test_photos_that_pair_with_nothing_are_an_error(tmp_path, destination, capsy
 def test_real_street_photos(tmp_path, destination):
     (tmp_path / "images").mkdir()
     for photo in sorted((STREET / "images").iterdir())[:12]:
-        (tmp_path / "images" / photo.name).symlink_to(photo)
+        shutil.copy(photo, tmp_path / "images")
 
     assert run(tmp_path / "images", destination, "--annotations", STREET / "annotations") == 0
     names = made(destination)
@@ -194,3 +196,45 @@ def test_real_street_photos(tmp_path, destination):
     assert len(names) + len(rows(destination)) == sum(text.count("<object>") for text in texts)
     assert len(names) >= 12
     assert all(12 <= min(size_of(destination / name)) <= 224 for name in names)
+
+
+# Links, and names that are more than names
+
+
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names and links")
+
+
+@not_on_windows
+def test_photos_and_annotations_behind_links_to_elsewhere_are_left_alone(street, destination, tmp_path):
+    photo = save(tmp_path / "private.jpg", 200, 100, seed=3)
+    boxes = write(tmp_path / "private.xml", voc(("with_mask", 20, 10, 60, 70)))
+    (street / "images" / "photo.jpg").symlink_to(photo)
+    write(street / "annotations" / "photo.xml", boxes.read_text())
+    save(street / "images" / "boxes.jpg", 200, 100, seed=4)
+    (street / "annotations" / "boxes.xml").symlink_to(boxes)
+
+    assert run(street, destination) == 0
+    listed = left_out(destination)
+    assert listed["images/photo.jpg"][0].startswith("is a link out of the folder")
+    assert listed["images/boxes.jpg"][0] == "has no annotation file"
+    assert not [name for name in made(destination) if "photo" in name or "boxes" in name]
+
+
+@not_on_windows
+def test_a_folder_of_photos_that_is_a_link_to_elsewhere_is_refused(street, destination, tmp_path, capsys):
+    (street / "images").rename(tmp_path / "elsewhere")
+    (street / "images").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+
+    assert run(street, destination) == 2
+    assert f"is a link out of {street}; name the folder that it leads to" in the_only_line(capsys)
+
+
+@pytest.mark.parametrize("label", ["with\x1b[2Jmask", "with\u202emask"])
+def test_class_names_that_command_a_terminal_are_faulty(street, destination, label, capsys):
+    write(street / "labels" / "classes.txt", f"{label}\n")
+    write(street / "labels" / "group.txt", "0 0.5 0.5 0.3 0.3\n")
+
+    assert run(street, destination, "--annotations", street / "labels") == 2
+    printed = capsys.readouterr().err
+    assert "cannot be a class folder's name" in printed
+    assert not {"\x1b", "\u202e"} & {*printed}

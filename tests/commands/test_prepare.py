@@ -27,6 +27,8 @@ from tests.helpers.data_sets import (
 from tests.helpers.outcomes import the_only_line
 from tests.helpers.paths import ROOT
 
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names and links")
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -232,6 +234,59 @@ def test_links_that_lead_in_a_circle_are_followed_once(source, destination):
     assert run(source, destination) == 1
     assert len(made(destination)) == 4
     assert list(left_out(destination)) == ["with_mask/dead.jpg"]
+
+
+@not_on_windows
+def test_links_out_of_the_source_are_listed_and_not_followed(source, destination, tmp_path):
+    private = save(tmp_path / "private" / "letter.jpg", seed=70)
+    before = hashes(tmp_path / "private")
+    (source / "with_mask" / "out.jpg").symlink_to(private)
+    (source / "with_mask" / "nowhere.jpg").symlink_to(tmp_path / "gone.jpg")
+    (source / "home").symlink_to(tmp_path / "private", target_is_directory=True)
+    (source / "without_mask" / "inside.jpg").symlink_to(source / "with_mask" / "1.jpg")
+
+    assert run(source, destination) == 0
+    reason = "is a link out of the folder; copy what it leads to"
+    listed = left_out(destination)
+    for name in ("with_mask/out.jpg", "with_mask/nowhere.jpg", "home"):
+        assert listed.pop(name) == (reason, "")
+    assert set(listed) == {"with_mask/1.jpg", "without_mask/inside.jpg"}  # one photo in two classes
+    assert made(destination) == ["with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
+    assert hashes(tmp_path / "private") == before
+
+
+@not_on_windows
+def test_a_source_that_is_itself_a_link_is_followed(source, destination, tmp_path):
+    (tmp_path / "link").symlink_to(source, target_is_directory=True)
+    assert run(tmp_path / "link", destination) == 0
+    assert len(made(destination)) == 4
+
+
+@not_on_windows
+def test_names_are_no_formulas_in_the_list(source, destination):
+    formula = '=HYPERLINK("http:evil","x").jpg'
+    write(source / formula, b"no image")
+    write(source / "@copy.jpg", (source / "with_mask" / "1.jpg").read_bytes())
+
+    assert run(source, destination) == 1
+    listed = left_out(destination)
+    assert f"'{formula}" in listed
+    assert formula not in listed
+    assert listed["with_mask/1.jpg"][1] == "'@copy.jpg"
+
+
+@not_on_windows
+def test_names_do_not_command_the_terminal(source, destination, capsys):
+    name = "\x1b]0;owned\x07\u202e.jpg"
+    write(source / "with_mask" / name, b"no image")
+    save(source / "\x1b[2J" / "5.jpg", seed=5)
+
+    assert run(source, destination) == 1
+    printed = capsys.readouterr()
+    assert "\\x1b]0;owned\\x07\\u202e.jpg: is not an image" in printed.err
+    assert "\\x1b[2J: 1 images" in printed.out
+    assert not {"\x1b", "\x07", "\u202e"} & {*printed.err, *printed.out}
+    assert f"with_mask/{name}" in left_out(destination)
 
 
 # Running again, and refusals

@@ -34,6 +34,7 @@ NAMES = [
     "two\nlines.jpg",
     "-i.jpg",
     "[1] *,;%s.jpg",
+    "\x1b[2J\x1b]0;owned\x07.jpg",
 ]
 
 
@@ -240,7 +241,7 @@ def test_odd_names_are_kept_and_stay_one_line(annotate, tmp_path, output, name):
     status, printed = annotate(good, bad)
 
     assert status == cli.EXIT_SOME_FAILED
-    shown = Path(str(bad).replace("\n", "\\n"))
+    shown = Path(str(bad).translate({10: "\\n", 7: "\\x07", 27: "\\x1b"}))
     assert printed == [f"error: {shown}: {DAMAGED}", failed(2, shown)]
     assert [path.name for path in output.iterdir()] == [name]
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text("utf-8").splitlines()]

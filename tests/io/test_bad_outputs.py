@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import cli
 from mask_detection.io.images import read_image
+from mask_detection.io.writers import open_log
 from tests.helpers.outcomes import Outcome, disk_with_room_for
 from tests.helpers.paths import ROOT
 from tests.helpers.videos import facts_of, lines_of
@@ -300,3 +302,11 @@ def test_old_outputs_outlive_an_unusable_model(annotate, annotate_video, photo, 
     assert annotate("--image", photo, "--output", image, "--model", missing) == fault
     assert annotate_video("--output", clip, "--model", missing) == fault
     assert {output.read_bytes() for output in (image, clip)} == {b"what was here before"}
+
+
+def test_labels_are_no_formulas_in_a_table(tmp_path):
+    face = {"box": [1, 2, 3, 4], "label": '=HYPERLINK("x")', "probability": -0.5}
+    with open_log(tmp_path / "seen.csv") as log:
+        log.write({"frame": 0, "time_s": 0.0, "faces": [face]})
+    (row,) = csv.DictReader((tmp_path / "seen.csv").read_text("utf-8").splitlines())
+    assert (row["label"], row["probability"]) == ('\'=HYPERLINK("x")', "-0.5")

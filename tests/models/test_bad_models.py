@@ -209,7 +209,7 @@ def test_class_names_that_do_not_fit_are_refused(assert_refused, tiny_model, rew
     assert_refused(rewritten("class_names", json.dumps(names.split(","))), fault)
 
 
-@pytest.mark.parametrize("value", ['["with_mask", ', "5", "null", 7.5, [1, 2]])
+@pytest.mark.parametrize("value", ['["with_mask", ', "5", "null", 7.5, [1, 2], '["a", "\\u001b[2J"]', '["a", "\\n"]'])
 def test_damaged_class_names_are_refused(assert_refused, rewritten, value):
     assert_refused(rewritten("class_names", value), "class names are damaged; get the file again")
 

@@ -43,6 +43,7 @@ from mask_detection.io.images import read_image, write_image
 from mask_detection.models.preprocessing import crop_squares, resize
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write
+from mask_detection.utils.text import csv_cell
 
 FACES_NAME, SHEET_NAME = "faces.csv", "contact_sheet.png"
 FACE_COLUMNS = (
@@ -254,7 +255,7 @@ def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     ):
         writer = csv.DictWriter(file, FACE_COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
 
 
 def _write_contact_sheet(destination: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:

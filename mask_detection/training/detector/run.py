@@ -22,6 +22,7 @@ from mask_detection.training.detector.dataset import ImageStore
 from mask_detection.training.detector.trainer import DetectorOptions, train_detector
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, check_can_write, read_whole
+from mask_detection.utils.text import one_line
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +87,7 @@ def train_face_detector(options: DetectorRunOptions) -> int:
     faults: list[MaskDetectionError] = []
     facts = gather(options, run_folder, faults)
     print(f"{facts['training_photos']} photos for training, {facts['validation_photos']} for validation")
-    print(f"classes: {', '.join(facts['class_names'])}")
+    print(one_line(f"classes: {', '.join(facts['class_names'])}"))
     curves = learn(options, facts, run_folder)
     write_results(options.output, {"arguments": arguments, **facts}, curves)
     checkpoints.remove_run_folder(run_folder)
