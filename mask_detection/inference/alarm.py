@@ -7,11 +7,13 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from mask_detection.io.sources import Frame
 
 MAX_RUNNING = 4  # commands at a time
+MAX_ERROR_BYTES = 4096  # of its standard error that are kept: the last ones
+ERRORS_WAIT = 0.2  # seconds until what it has printed is read
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has but one
+MAX_LEFT_BEHIND = 32  # commands that have ended, whose own programs may go on
 LAST_WAIT = 10.0  # seconds that the commands which still run at the end of the video are given
 
 logger = logging.getLogger(__name__)
@@ -75,55 +81,115 @@ class AlarmCommand:
             self._command = command_line  # Windows splits it itself; shlex would eat the backslashes of paths
         elif shutil.which(words[0]) is None:
             logger.warning("--alert-command: there is no program %s here; alarms will fail", words[0])
-        self._running: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []  # with their standard errors
+        self._running: list[_Program] = []
+        self._left_behind: list[_Program] = []  # that have ended, but not what they started
 
     def start(self, event: dict[str, Any]) -> None:
         """Run the command for an event, without waiting for it."""
         if len(self._running) >= MAX_RUNNING:
             _complain(f"is still running for {MAX_RUNNING} earlier alarms; this one is left out")
             return
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the command has ended)
         with tempfile.TemporaryFile() as line:  # other than a pipe, it never makes us wait until the command reads
             line.write(json.dumps(event).encode() + b"\n")
             line.seek(0)
             try:
-                process = subprocess.Popen(self._command, stdin=line, stdout=subprocess.DEVNULL, stderr=errors)
+                self._running.append(_Program(self._command, line))
             except OSError as error:
-                errors.close()
                 _complain(f"cannot be run ({error.strerror}); check the program's name")
-                return
-        self._running.append((process, errors))
 
     def collect(self) -> None:
-        """Log which commands failed in the meantime, without waiting for any."""
-        ended = [entry for entry in self._running if entry[0].poll() is not None]
-        self._running = [entry for entry in self._running if entry not in ended]
-        for process, errors in ended:
-            with errors:
-                if process.returncode:
-                    _complain(f"ended with status {process.returncode}{_last_line(errors)}")
+        """Log which commands failed in the meantime, without waiting for any; what they have started may go on."""
+        ended = [program for program in self._running if program.has_ended()]
+        self._running = [program for program in self._running if program not in ended]
+        for program in ended:
+            if fault := program.fault():
+                _complain(fault)
+        self._left_behind = [program for program in (*self._left_behind, *ended) if program.has_left_some()]
+        while len(self._left_behind) > MAX_LEFT_BEHIND:
+            self._left_behind.pop(0).stop()
 
     def finish(self) -> None:
-        """Wait for the commands that still run, but not for long: then they are stopped."""
+        """Wait for the commands that still run, but not for long: then they, and all that they started, are stopped."""
         deadline = time.monotonic() + LAST_WAIT
-        for process, _ in self._running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        try:
+            for program in self._running:
+                program.wait(deadline - time.monotonic())
+        finally:
+            for program in (*self._running, *self._left_behind):
+                program.stop()
         self.collect()
+        self._left_behind = []
 
 
 def _complain(fault: str) -> None:
     logger.error("error: --alert-command: %s", fault)
 
 
-def _last_line(errors: IO[bytes]) -> str:
-    """What a program printed last before it failed, for the end of a sentence."""
-    errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
-    lines = errors.read().decode(errors="replace").strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
+class _Program:
+    """A command that was started, with the programs that it starts itself, and the end of what it complains of."""
+
+    def __init__(self, command: str | list[str], line: IO[bytes]) -> None:
+        """Start it; where the system can, in a session of its own, in which all that it starts can be found again.
+
+        Args:
+            command: as :class:`subprocess.Popen` takes it.
+            line: what it reads.
+
+        Raises:
+            OSError: it cannot be run.
+        """
+        self._process = subprocess.Popen(
+            command, stdin=line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+        self._errors = b""
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+
+    def _read_errors(self) -> None:
+        """Take what it prints to its standard error as it comes, so that it never waits, and keep the end."""
+        assert self._process.stderr is not None  # noqa: S101 (for the type checker)
+        with self._process.stderr as stream:
+            while data := os.read(stream.fileno(), MAX_ERROR_BYTES):
+                self._errors = (self._errors + data)[-MAX_ERROR_BYTES:]
+
+    def has_ended(self) -> bool:
+        """Tell whether it has ended; what it started may still run."""
+        return self._process.poll() is not None
+
+    def fault(self) -> str:
+        """How it failed; empty where it didn't."""
+        if not self._process.returncode:
+            return ""
+        self._reader.join(ERRORS_WAIT)  # what it started may keep the other end open
+        lines = self._errors.decode(errors="replace").strip().splitlines()
+        return f"ended with status {self._process.returncode}{f': {lines[-1]}' if lines else ''}"
+
+    def has_left_some(self) -> bool:
+        """Tell whether something that it started still runs, where there are sessions."""
+        return self._signal_all(0)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended, but no longer than so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, timeout_s))
+
+    def stop(self) -> None:
+        """End it, and all that it started."""
+        if not self._signal_all(KILL):
+            self._process.kill()
+        self._process.wait()
+
+    def _signal_all(self, number: int) -> bool:
+        """Send a signal to its session; tell whether somebody is there."""
+        if not hasattr(os, "killpg"):
+            return False
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it runs as somebody else, or, on a Mac, all of it has ended
+            return self._process.poll() is None
+        return True
 
 
 @dataclass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -228,10 +230,78 @@ def test_commands_that_hang_are_bounded_and_stopped_at_the_end(stuck, monkeypatc
     for _ in range(alarm.MAX_RUNNING + 2):
         command.start({"track": 1})
         command.collect()
-    processes = [process for process, _ in command._running]
+    processes = [program._process for program in command._running]
     assert len(processes) == alarm.MAX_RUNNING
     assert [record.message for record in caplog.records] == [
         "error: --alert-command: is still running for 4 earlier alarms; this one is left out"
     ] * 2
     command.finish()
     assert all(process.returncode for process in processes)
+
+
+# A program that starts another one, which writes its number into a file and never ends.
+PARENT = """
+import pathlib, subprocess, sys, time
+child = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
+subprocess.Popen([sys.executable, "-S", "-c", child, sys.argv[1]])
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def wait_for(path: Path) -> int:
+    """The number in a file, as soon as it is there."""
+    deadline = time.monotonic() + 30
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that ended and that nobody has collected yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at Linux's list of processes")
+@pytest.mark.parametrize("lasting", [0, 600], ids=["its parent has ended", "its parent still runs"])
+def test_what_a_command_started_ends_with_the_run(tmp_path, monkeypatch, lasting):
+    monkeypatch.setattr(alarm, "LAST_WAIT", 1.0)
+    command = AlarmCommand(python(PARENT, tmp_path / "child", lasting))
+    command.start({"track": 1})
+    child = wait_for(tmp_path / "child")
+    if not lasting:
+        command._running[0].wait(30)
+    command.collect()
+    assert is_alive(child)
+    command.finish()
+    deadline = time.monotonic() + 5
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(child)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions")
+def test_the_commands_are_not_in_our_group_which_ctrl_c_ends(tmp_path):
+    command = AlarmCommand(
+        python("import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(str(os.getsid(0)))", tmp_path / "group")
+    )
+    command.start({"track": 1})
+    command.finish()
+    assert wait_for(tmp_path / "group") != os.getsid(0)
+
+
+def test_a_chatty_command_neither_waits_nor_fills_the_disk(caplog):
+    source = "import sys; [sys.stderr.write('x' * 999 + chr(10)) for _ in range(9000)]; sys.exit('the last word')"
+    command = AlarmCommand(python(source))
+    command.start({"track": 1})
+    (program,) = command._running
+    command.finish()
+    assert [record.message for record in caplog.records] == [
+        "error: --alert-command: ended with status 1: the last word"
+    ]
+    assert len(program._errors) <= alarm.MAX_ERROR_BYTES
