@@ -82,7 +82,7 @@ DENIED = {  # a command, and how its one line goes on behind "error: "
 DENIED_VIDEO = {
     "--output {denied}/a.avi": "{denied}/a.avi: the folder {denied} denies writing",
     "--log {denied}/a.csv": "{denied}/a.csv: the folder {denied} denies writing",
-    "--log - --source {locked}/a.avi": "{locked}/a.avi: cannot be used (Permission denied)",
+    "--log - --source {locked}/a.avi": "{locked}/a.avi: cannot be opened (Permission denied)",
 }
 PREPARE, DOWNLOAD = "mask_detection.commands.prepare", "mask_detection.commands.download"
 COMMANDS = {
