@@ -50,7 +50,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     add("--report", type=Path, metavar="FILE", help="write all figures here (default: report.json beside the model)")
     add("--split-file", type=Path, metavar="FILE", help="read the split from here, or write it if there is none")
     add("--init", type=Path, metavar="MODEL", help="start from this model's backbone instead of ImageNet's weights")
-    add("--resume", action="store_true", help="continue a run that was killed, from its last finished epoch")
+    options.add_resume_options(parser)
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

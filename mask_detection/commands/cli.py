@@ -8,7 +8,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import TextIO
 
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
@@ -51,23 +52,23 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except ImportError as error:
             logger.error("error: %s", import_remedy(error))
         except BrokenPipeError:  # the reader of our standard output has left, as `| head` does
-            _discard_unwritable_output()
+            _discard_unwritable(sys.stdout)
             return EXIT_SOME_FAILED
         except OSError as error:  # such as a folder that denies entry, or standard output on a full disk
             place, reason = error.filename or "standard output", error.strerror or error
             logger.error("error: %s: cannot be used (%s); check the path, its permissions and the disk", place, reason)
-            _discard_unwritable_output()
+            _discard_unwritable(sys.stdout)
         return EXIT_UNUSABLE
 
     return guarded
 
 
-def _discard_unwritable_output() -> None:
-    """Keep Python from trying once more, at exit, to write what standard output did not take."""
+def _discard_unwritable(stream: TextIO) -> None:
+    """Keep Python from trying once more, at exit, to write what standard output or standard error did not take."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def decide_display(no_display: bool, has_output: bool, output_options: str) -> bool:
@@ -106,8 +107,10 @@ class _StandardErrorHandler(logging.Handler):
         from tqdm import tqdm
 
         line = without_secrets_in_line(self.format(record))  # wherever an address was given: as an image, too
-        with suppress(OSError):  # such as that of a terminal that was closed: nobody reads it
+        try:
             tqdm.write(one_line(line), file=sys.stderr)  # file names may hold line breaks, and what terminals obey
+        except OSError:  # such as that of a terminal that was closed: nobody reads it
+            _discard_unwritable(sys.stderr)
 
 
 @contextmanager

@@ -91,6 +91,14 @@ def source_in_file(name: str) -> str:
     return lines[0]
 
 
+def add_resume_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is to become of a run that was killed; a new one in its place needs either."""
+    group = parser.add_mutually_exclusive_group()
+    resume_help = "continue a run that was killed, from its last finished epoch"
+    group.add_argument("--resume", action="store_true", help=resume_help)
+    group.add_argument("--restart", action="store_true", help="delete what is left of a run that was killed")
+
+
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add where a video's frames come from, and which of them are looked at."""
     source = parser.add_mutually_exclusive_group()

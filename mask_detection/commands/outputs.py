@@ -69,7 +69,7 @@ def check(
     from mask_detection.utils.files import is_special, part_of
 
     paths = [path for name in inputs if name is not None for path in _paths(name)]
-    read = {_identity(path) for path in paths if os.path.exists(path)}  # noqa: PTH110 (False where entry is denied)
+    read: set[Identity] = {identity for identity in map(_identity, paths) if isinstance(identity, tuple)}
     parts = {_identity(whole): path for path in paths if (whole := part_of(path))}
     written: set[Identity] = set()
     growing = [*growing]

@@ -64,7 +64,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         help="write the detector here (.tflite; default: %(default)s)",
     )
     add("--init", type=Path, metavar="FILE", help="start from a detector's .weights.h5 or a classifier's .h5")
-    add("--resume", action="store_true", help="continue a run that was killed, from its last finished epoch")
+    options.add_resume_options(parser)
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mask_detection.io.growing import locked_folder
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, make_folder, read_whole
 
@@ -35,39 +36,54 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def open_run_folder(model_path: Path, identity: dict[str, Any], resume: bool) -> Path:
-    """Return the folder in which a run keeps its state, beside the model that it makes.
+@contextmanager
+def open_run_folder(
+    model_path: Path, identity: dict[str, Any], resume: bool = False, restart: bool = False
+) -> Iterator[Path]:
+    """Yield the folder in which a run keeps its state, beside the model that it makes; delete it when the run is done.
 
     Args:
         model_path: where the model will be written; the folder is ``NAME.training``.
         identity: what makes it the same run: arguments and data set, as JSON knows them.
-        resume: whether to continue from what the folder holds; otherwise it is emptied.
+        resume: whether to continue from what the folder holds.
+        restart: whether to delete what the folder holds.
 
     Raises:
-        MaskDetectionError: there is nothing to resume, or it was another run.
+        MaskDetectionError: there is nothing to resume, or it was another run; there is something, and neither
+            ``resume`` nor ``restart`` says what to do with it; another run is at work there.
     """
     folder = model_path.with_suffix(".training")
-    record = folder / RECORD_NAME
-    if resume:
-        if not record.exists():
-            raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
-        if _read_metadata(record) != json.loads(json.dumps(identity)):
-            raise MaskDetectionError(
-                f"{folder}: was started with other arguments or on other images; repeat those, or leave --resume away"
-            )
-        return folder
-    remove_run_folder(folder)
+    is_interrupted = (folder / RECORD_NAME).exists()
+    if resume and not is_interrupted:
+        raise MaskDetectionError(f"{folder}: holds no interrupted run; start one without --resume")
     make_folder(folder)
-    with atomic_write(record) as part:
-        part.write_text(json.dumps(identity))
-    return folder
+    with locked_folder(folder):
+        if resume:
+            _check_same_run(folder, identity)
+        elif is_interrupted and not restart:
+            raise MaskDetectionError(f"{folder}: holds an interrupted run; add --resume to continue it or --restart")
+        else:
+            _empty(folder)
+            with atomic_write(folder / RECORD_NAME) as part:
+                part.write_text(json.dumps(identity))
+        yield folder
+        _empty(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_run_folder(folder: Path) -> None:
+def _check_same_run(folder: Path, identity: dict[str, Any]) -> None:
+    if _read_metadata(folder / RECORD_NAME) != json.loads(json.dumps(identity)):
+        raise MaskDetectionError(
+            f"{folder}: was started with other arguments or on other images; repeat those, or take --restart instead"
+        )
+
+
+def _empty(folder: Path) -> None:
     """Delete a run's state, first the record without which nothing can be resumed: a kill may come in between."""
-    with suppress(OSError):  # there is none
-        (folder / RECORD_NAME).unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+    record = folder / RECORD_NAME
+    for path in sorted(folder.iterdir(), key=lambda path: path != record):
+        with suppress(OSError):  # what cannot be deleted is written over
+            path.unlink()
 
 
 class PhaseCheckpoint:
@@ -154,4 +170,4 @@ def _read_metadata(path: Path) -> Any:
 
 
 def _damaged(path: Path) -> MaskDetectionError:
-    return MaskDetectionError(f"{path}: is damaged; start again without --resume")
+    return MaskDetectionError(f"{path}: is damaged; start again with --restart")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mask_detection.train")
 
-OUTPUTS = ("model", "plot", "report", "split_file", "resume")  # options that don't decide what is learned
+OUTPUTS = ("model", "plot", "report", "split_file", "resume", "restart")  # options that don't decide what is learned
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class RunOptions(classifier.TrainingOptions):
         split_file: where the split is read from, or written if there is none.
         init: the model whose backbone to start from; None takes ImageNet's weights.
         resume: continue a run that was killed.
+        restart: delete what is left of a run that was killed.
         head: a key of :func:`mask_detection.models.mobilenet.build_model`.
         image_size: width and height of the model's input in pixels.
         backbone_size: what MobileNetV2 works at, in pixels; None means ``image_size``.
@@ -62,6 +63,7 @@ class RunOptions(classifier.TrainingOptions):
     split_file: Path | None
     init: Path | None
     resume: bool
+    restart: bool
     head: str
     image_size: int
     backbone_size: int | None
@@ -93,7 +95,8 @@ def train_classifier(options: RunOptions) -> int:
         How many images were excluded because they cannot be read.
 
     Raises:
-        MaskDetectionError: the data set is unusable, an output cannot be written, or there is no run to resume.
+        MaskDetectionError: the data set is unusable, an output cannot be written, or there is no run to resume,
+            or one that is not to be deleted unasked.
     """
     for output in filter(None, (options.model, options.plot, options.report, options.split_file)):
         check_can_write(output)
@@ -103,11 +106,9 @@ def train_classifier(options: RunOptions) -> int:
     class_weights = find_class_weights(options, split.train)
     arguments = checkpoints.plain(options, without=OUTPUTS)
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
-    run_folder = checkpoints.open_run_folder(options.model, identity, options.resume)
-
-    trained = learn(options, split, background, class_weights, run_folder)
-    write_results(options, {"arguments": arguments, **facts}, split.test, trained)
-    checkpoints.remove_run_folder(run_folder)
+    with checkpoints.open_run_folder(options.model, identity, options.resume, options.restart) as run_folder:
+        trained = learn(options, split, background, class_weights, run_folder)
+        write_results(options, {"arguments": arguments, **facts}, split.test, trained)
     return n_unreadable
 
 

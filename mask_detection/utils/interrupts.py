@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -36,15 +36,18 @@ def one_interrupt(for_good: bool = False) -> Iterator[None]:
         if len(came) == 1:
             raise KeyboardInterrupt
 
-    with _handled(interrupt, restores=lambda: not (for_good and came)):
+    with _handled(interrupt) as numbers:
         yield
+    if for_good and came:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Put off the signals until the block has ended."""
     came: list[int] = []
-    with _handled(lambda number, _: came.append(number), restores=lambda: True):
+    with _handled(lambda number, _: came.append(number)):
         yield
     if came:
         signal.raise_signal(came[0])
@@ -64,16 +67,15 @@ def finishing() -> Iterator[None]:
 
 
 @contextmanager
-def _handled(handler: Handler, restores: Callable[[], bool]) -> Iterator[None]:
-    """Handle the signals that are not ignored; outside of the main thread, where Python handles none, do nothing."""
+def _handled(handler: Handler) -> Iterator[Sequence[int]]:
+    """Handle the signals that are not ignored, and yield their numbers; in other threads than the main one, none."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield
+        yield numbers
     finally:
-        if restores():
-            for number, former in previous.items():
-                signal.signal(number, former or signal.SIG_DFL)
+        for number, former in previous.items():
+            signal.signal(number, former or signal.SIG_DFL)

@@ -198,23 +198,50 @@ def test_what_ends_a_command_becomes_a_status_and_a_line(outcome, status, line, 
     assert line is None or printed.err == line
 
 
-def test_sigterm_is_like_ctrl_c_and_a_second_one_lets_the_outputs_be_finished(capsys):
-    finished = []
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_every_end_is_like_ctrl_c_and_those_after_it_let_the_outputs_be_finished(ending, capsys):
+    finished, others = [], [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
 
     @cli.command
     def main(argv=None):
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(ending)
         finally:
-            signal.raise_signal(signal.SIGTERM)
+            for other in others:
+                signal.raise_signal(other)
             finished.append(True)
         return cli.EXIT_DONE
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(other) for other in others]
     assert main([]) == cli.EXIT_INTERRUPTED
     assert finished
     assert capsys.readouterr().err == "interrupted\n"
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(other) for other in others] == before
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    if not hasattr(signal, "SIGHUP"):
+        pytest.skip("Windows has no such signal")
+    main = cli.command(lambda argv: signal.raise_signal(signal.SIGHUP) or cli.EXIT_DONE)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main([]) == cli.EXIT_DONE
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no terminals of this kind")
+def test_a_terminal_that_is_gone_is_no_fault(photo, tiny_model, tmp_path):
+    """What is written to it fails then."""
+    ours, theirs = os.openpty()
+    answers = tmp_path / "answers.jsonl"
+    files = ["--image", photo, "--json", answers, "--model", tiny_model, "--detector", "haar", "--no-display"]
+    os.close(ours)
+    command = [sys.executable, ROOT / "detect_mask_image.py", *files]
+    status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, check=False).returncode
+    os.close(theirs)
+    assert status == cli.EXIT_DONE
+    assert json.loads(answers.read_text())["image"] == str(photo)
 
 
 def test_a_command_also_runs_in_a_thread():

@@ -118,6 +118,19 @@ def test_every_output_that_fails_is_named(detect, video, tmp_path, errors):
     assert {error.split(": ")[1] for error in errors()} == {str(output), str(log)}
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
+def test_a_run_without_a_frame_leaves_an_older_log_as_it_was(detect, tmp_path, name, errors):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "1.png").write_bytes(b"no image")
+    older, new = tmp_path / name, tmp_path / f"new_{name}"
+    older.write_text("older\n")
+    for log in (older, new):
+        assert detect(tmp_path / "frames", "--log", log) == cli.EXIT_UNUSABLE
+    assert older.read_text() == "older\n"
+    assert not new.exists()
+    assert len(errors()) == 4
+
+
 # --- part files ---
 
 

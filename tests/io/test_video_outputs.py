@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from itertools import cycle
 from pathlib import Path
 
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 
 from mask_detection.commands import cli
-from mask_detection.io.writers import open_video_file
+from mask_detection.io.writers import VideoFile, open_video_file
 from tests.helpers.paths import ROOT
-from tests.helpers.videos import FRAME_SIZE, Act, facts_of, lines_of, streaming
+from tests.helpers.videos import FRAME_COUNT, FRAME_SIZE, Act, facts_of, lines_of, streaming
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 
@@ -83,6 +84,7 @@ def start(source: str, *arguments: object, model: Path) -> subprocess.Popen[str]
         [str(part) for part in command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_ctrl_c,
     )
@@ -95,21 +97,47 @@ def heed_ctrl_c() -> None:
 
 @posix_only
 @pytest.mark.parametrize(
-    ("ending", "suffix"), [(signal.SIGTERM, ".mp4"), (signal.SIGTERM, ""), (signal.SIGINT, ".mkv")]
+    ("endings", "suffix"),
+    [
+        ([signal.SIGTERM], ".mp4"),
+        ([signal.SIGTERM], ""),
+        ([signal.SIGINT], ".mkv"),
+        ([getattr(signal, "SIGHUP", 0)], ".mp4"),
+        ([signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)] * 20, ".mp4"),
+    ],
 )
-def test_stopped_in_the_middle_all_that_was_done_is_there(tiny_model, small_portrait, tmp_path, ending, suffix):
+def test_stopped_in_the_middle_all_that_was_done_is_there(tiny_model, small_portrait, tmp_path, endings, suffix):
     output = tmp_path / f"annotated{suffix}"
     with streaming(Act(cycle([small_portrait]))) as server:
         process = start(server.address, "--output", output, model=tiny_model)
         for _ in range(10):
             process.stdout.readline()
-        process.send_signal(ending)
-        rest, _ = process.communicate(timeout=60)
+        for ending in endings:
+            process.send_signal(ending)
+            time.sleep(0.02 if len(endings) > 1 else 0)
+        rest, said = process.communicate(timeout=60)
     assert process.returncode == cli.EXIT_INTERRUPTED
+    assert said.splitlines() == ["face detector: Haar cascade", "interrupted"]
     n_logged = 10 + len([json.loads(line) for line in rest.splitlines()])
     n_written = facts_of(output).n_frames if suffix else len(list(output.glob("*.jpg")))
     assert n_written >= n_logged - 1  # the last frame may be in the log only
     assert suffix or n_written <= n_logged  # a video shows frames again to keep its pace
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@posix_only
+def test_a_signal_while_the_video_is_finished_comes_afterwards(detect, video, tmp_path, monkeypatch):
+    plays_to_its_end = VideoFile._plays_to_its_end
+
+    def disturbed(self: VideoFile) -> bool:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.raise_signal(number)
+        return plays_to_its_end(self)
+
+    monkeypatch.setattr(VideoFile, "_plays_to_its_end", disturbed)
+    output = tmp_path / "annotated.mp4"
+    assert detect(video, "--output", output) == cli.EXIT_INTERRUPTED
+    assert facts_of(output).n_frames == FRAME_COUNT
     assert list(tmp_path.iterdir()) == [output]
 
 

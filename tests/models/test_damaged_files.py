@@ -18,7 +18,7 @@ from mask_detection.models import opencv_detectors
 from mask_detection.models.base import ModelInfo, Network
 from mask_detection.models.classifier import to_classifier
 from mask_detection.models.load import load_classifier, load_face_detector
-from mask_detection.training.checkpoints import open_run_folder, remove_run_folder
+from mask_detection.training.checkpoints import open_run_folder
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import SandboxResult
 from tests.helpers.paths import FIXTURES
@@ -145,9 +145,39 @@ def test_a_damaged_split_file_is_refused(make_dataset, tmp_path, content, fault)
 
 
 def test_a_run_whose_removal_was_killed_is_not_resumed(tmp_path, monkeypatch):
-    model = tmp_path / "model.h5"
-    folder = open_run_folder(model, {"epochs": 3}, resume=False)
-    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed before it deleted anything else
-    remove_run_folder(folder)
-    with pytest.raises(MaskDetectionError, match="holds no interrupted run"):
-        open_run_folder(model, {"epochs": 3}, resume=True)
+    class KilledError(BaseException):
+        """Nothing in the script catches it, as nothing catches a kill."""
+
+    def killed_after_one(path: Path) -> None:
+        unlink(path)
+        raise KilledError
+
+    unlink, model = Path.unlink, tmp_path / "model.h5"
+    with monkeypatch.context() as patch, pytest.raises(KilledError), open_run_folder(model, {"epochs": 3}) as folder:
+        (folder / "head_0001.npz").touch()
+        patch.setattr(Path, "unlink", killed_after_one)
+    assert [path.name for path in folder.iterdir()] == ["head_0001.npz"]
+    with (
+        pytest.raises(MaskDetectionError, match="holds no interrupted run"),
+        open_run_folder(model, {"epochs": 3}, resume=True),
+    ):
+        pass
+
+
+def test_the_state_of_an_interrupted_run_is_deleted_by_request_only(tmp_path):
+    model, identity = tmp_path / "model.h5", {"epochs": 3}
+    with pytest.raises(KeyboardInterrupt), open_run_folder(model, identity) as folder:
+        (folder / "head_0001.npz").touch()
+        raise KeyboardInterrupt
+    with pytest.raises(MaskDetectionError, match=r"add --resume .* or --restart"), open_run_folder(model, identity):
+        pass
+    with open_run_folder(model, identity, resume=True):
+        assert (folder / "head_0001.npz").exists()
+        with pytest.raises(MaskDetectionError, match="another run"), open_run_folder(model, identity, restart=True):
+            pass
+    assert not folder.exists()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), open_run_folder(model, identity, restart=True):
+            assert [path.name for path in folder.iterdir()] == ["run.json"]
+            (folder / "head_0001.npz").touch()
+            raise KeyboardInterrupt

@@ -151,12 +151,14 @@ def test_the_backbone_may_work_at_another_size_than_the_input(train):
     assert expected[:, 2].max() < 1e-6  # the class with the bias
 
 
-def test_a_killed_run_goes_on_where_it_was(train):
+def test_a_killed_run_goes_on_where_it_was(train, errors):
     _, whole = train("--patience", 0, name="whole")
     expected = report_of(whole)["curves"]["head"]["val_loss"]
 
     with killed_after("head", 2):
         train("--patience", 0, name="killed")
+    assert train("--patience", 0, name="killed")[0] == cli.EXIT_UNUSABLE
+    assert errors()[-1].endswith("model.training: holds an interrupted run; add --resume to continue it or --restart")
     status, folder = train("--patience", 0, "--resume", name="killed")
 
     resumed = report_of(folder)["curves"]["head"]["val_loss"]

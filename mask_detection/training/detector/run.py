@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mask_detection.train")
 
-OUTPUTS = ("output", "resume", "face")  # options that don't decide what is learned
+OUTPUTS = ("output", "resume", "restart", "face")  # options that don't decide what is learned
 CALIBRATION_PHOTOS = 100  # at most, to set the ranges of the layers' 8-bit numbers
 KIND_FRACTIONS = (0.65, 0.3, 0.05)  # how often photos with boxes, of single faces, of no face are drawn
 
@@ -55,6 +55,7 @@ class DetectorRunOptions(DetectorOptions):
         output: where the detector is written (``.tflite``), with its weights, report and curves beside it.
         init: a detector's ``.weights.h5`` or a classifier's ``.h5`` to start from; None takes ImageNet's weights.
         resume: continue a run that was killed.
+        restart: delete what is left of a run that was killed.
     """
 
     images: Sequence[Path]
@@ -69,6 +70,7 @@ class DetectorRunOptions(DetectorOptions):
     output: Path
     init: Path | None
     resume: bool
+    restart: bool
 
 
 def train_face_detector(options: DetectorRunOptions) -> int:
@@ -78,19 +80,20 @@ def train_face_detector(options: DetectorRunOptions) -> int:
         How many photos were excluded because they cannot be read.
 
     Raises:
-        MaskDetectionError: the photos are unusable, an output cannot be written, or there is no run to resume.
+        MaskDetectionError: the photos are unusable, an output cannot be written, or there is no run to resume, or
+            one that is not to be deleted unasked.
     """
     for output in output_files(options.output):
         check_can_write(output)
     arguments = checkpoints.plain(options, without=OUTPUTS)
-    run_folder = checkpoints.open_run_folder(options.output, {"arguments": arguments}, options.resume)
+    identity: dict[str, Any] = {"arguments": arguments}
     faults: list[MaskDetectionError] = []
-    facts = gather(options, run_folder, faults)
-    print(f"{facts['training_photos']} photos for training, {facts['validation_photos']} for validation")
-    print(one_line(f"classes: {', '.join(facts['class_names'])}"))
-    curves = learn(options, facts, run_folder)
-    write_results(options.output, {"arguments": arguments, **facts}, curves)
-    checkpoints.remove_run_folder(run_folder)
+    with checkpoints.open_run_folder(options.output, identity, options.resume, options.restart) as run_folder:
+        facts = gather(options, run_folder, faults)
+        print(f"{facts['training_photos']} photos for training, {facts['validation_photos']} for validation")
+        print(one_line(f"classes: {', '.join(facts['class_names'])}"))
+        curves = learn(options, facts, run_folder)
+        write_results(options.output, {"arguments": arguments, **facts}, curves)
     return len(faults)
 
 
