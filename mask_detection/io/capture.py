@@ -7,8 +7,12 @@ import logging
 import math
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
 
 import cv2
 import numpy as np
@@ -76,18 +80,41 @@ def open_camera(source: str) -> cv2.VideoCapture:
     return cv2.VideoCapture(int(source)) if source.isdecimal() else cv2.VideoCapture(source, cv2.CAP_V4L2)
 
 
-def open_stream(address: str, timeout_s: float) -> cv2.VideoCapture:
+def open_stream(address: str, timeout_s: float, formats: str = "") -> cv2.VideoCapture:
     """Open an address with FFmpeg; check ``isOpened``.
 
     Args:
         address: such as ``http://…`` or ``rtsp://…``, its scheme one of ``ffmpeg.ADDRESSES``.
         timeout_s: for opening it and for each frame, where that is less than the time-outs here.
+        formats: FFmpeg's names of those that it may have; by default all that suit the kind of address.
     """
     limits_s = (_limited(OPEN_TIMEOUT_S, timeout_s), _limited(READ_TIMEOUT_S, timeout_s))
     open_ms, read_ms = (math.ceil(1000 * limit_s) for limit_s in limits_s)
     parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
     scheme = scheme_of(address)  # FFmpeg knows it in small letters only
-    return ffmpeg.open_capture(scheme + address[len(scheme) :], ffmpeg.ADDRESSES[scheme], parameters)
+    access = ffmpeg.ADDRESSES[scheme]
+    access = access._replace(formats=formats or access.formats)
+    return ffmpeg.open_capture(scheme + address[len(scheme) :], access, parameters)
+
+
+def has_length(address: str, timeout_s: float) -> bool:
+    """Ask a server how long its answer is, which it knows of a file and not of a live stream; False if it doesn't say.
+
+    Args:
+        address: ``http://…`` or ``https://…``.
+        timeout_s: for the answer, where that is less than the time-out here.
+    """
+    try:
+        parts = urlsplit(address)
+        user, is_given, host = parts.netloc.rpartition("@")
+        request = Request(urlunsplit(parts._replace(netloc=host)))  # noqa: S310 (see above)
+        if is_given:  # and stays with this server where it redirects to another
+            secret = b64encode(unquote(user).encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {secret}")
+        with urlopen(request, timeout=_limited(READ_TIMEOUT_S, timeout_s)) as answer:  # noqa: S310
+            return "Content-Length" in answer.headers
+    except (OSError, ValueError, HTTPException):
+        return False
 
 
 def _limited(limit_s: float, timeout_s: float) -> float:
@@ -98,6 +125,20 @@ def read_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
     """The next frame, (H, W, 3) BGR uint8; None where it is empty or there is none."""
     arrived, image = capture.read()
     return image if arrived and image is not None and image.size else None
+
+
+def growing_pauses(timeout_s: float, wait: Callable[[float], bool]) -> Iterator[float]:
+    """Wait, then yield how long, until the time is up or waiting returned True."""
+    deadline = time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
+    while (left_s := deadline - time.monotonic()) > 0 and not wait(min(pause_s, left_s)):
+        yield pause_s
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _is_same(image: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether two frames are equal, and not because a camera in the dark gives nothing but black."""
+    return np.array_equal(image, other) and int(image.min()) != int(image.max())
 
 
 class LiveCapture:
@@ -116,6 +157,7 @@ class LiveCapture:
         open_again: Callable[[], cv2.VideoCapture],
         timeout_s: float,
         warm_up_s: float = 0.0,
+        ends_at_repeat: bool = False,
     ) -> None:
         """Take over an open capture.
 
@@ -125,6 +167,7 @@ class LiveCapture:
             open_again: makes another one like it.
             timeout_s: how long to try to get a frame before the source is given up.
             warm_up_s: until pauses are longer than this, an empty frame is only read again.
+            ends_at_repeat: whether it may be a clip, which has ended where it starts anew with the same frame.
         """
         self.gap_s = 0.0
         self._name = name
@@ -133,6 +176,7 @@ class LiveCapture:
         self._timeout_s = timeout_s
         self._read_timeout_s = _limited(READ_TIMEOUT_S, timeout_s)
         self._warm_up_s = warm_up_s
+        self._ends_at_repeat = ends_at_repeat
         self._in_use = threading.Lock()
         self._closed = threading.Event()
 
@@ -148,6 +192,7 @@ class LiveCapture:
         Raises:
             MaskDetectionError: there was none for ``timeout_s``.
         """
+        first = np.empty(0, np.uint8)
         for n_images in itertools.count():
             asked_at = time.monotonic()
             image = self._read()
@@ -155,10 +200,16 @@ class LiveCapture:
                 image = self._retry(n_images)
                 if image is None:
                     return
+                if self._ends_at_repeat and _is_same(image, first):
+                    logger.warning(
+                        "%s: starts anew with the same frame; it is taken for a clip that has ended", self._name
+                    )
+                    return
                 if n_images:  # before the first frame there is nothing to miss
                     gap_s = time.monotonic() - asked_at
                     self.gap_s += gap_s
                     logger.warning("%s: is back after %.1f s", self._name, gap_s)
+            first = first if n_images else image.copy()  # the user may draw on it
             yield image
 
     def _read(self, opens_again: bool = False) -> np.ndarray | None:
@@ -178,7 +229,7 @@ class LiveCapture:
         """The first frame after none came; None when the source was closed."""
         if n_images:
             logger.warning("%s: gives no more frames; trying again for %g s", self._name, self._timeout_s)
-        for pause_s in self._growing_pauses():
+        for pause_s in growing_pauses(self._timeout_s, self._closed.wait):
             image = self._read(opens_again=pause_s >= self._warm_up_s)
             if image is not None:
                 return image
@@ -193,11 +244,3 @@ class LiveCapture:
             f"{self._name}: stopped giving frames after {n_images} and did not come back within "
             f"{self._timeout_s:g} s; check its connection"
         )
-
-    def _growing_pauses(self) -> Iterator[float]:
-        """Wait, then yield how long, until the time is up or the source was closed."""
-        deadline = time.monotonic() + self._timeout_s
-        pause_s = FIRST_PAUSE_S
-        while (left_s := deadline - time.monotonic()) > 0 and not self._closed.wait(min(pause_s, left_s)):
-            yield pause_s
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import re
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import count
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +21,16 @@ import cv2
 import numpy as np
 
 from mask_detection.io import ffmpeg
-from mask_detection.io.capture import WARM_UP_S, LiveCapture, find_cameras, open_camera, open_stream, read_frame
+from mask_detection.io.capture import (
+    WARM_UP_S,
+    LiveCapture,
+    find_cameras,
+    growing_pauses,
+    has_length,
+    open_camera,
+    open_stream,
+    read_frame,
+)
 from mask_detection.io.clock import FileClock
 from mask_detection.io.image_files import list_image_files
 from mask_detection.io.images import read_image
@@ -34,6 +45,8 @@ IMPLAUSIBLE_FRAME_RATE = 1000.0  # frames per second; some containers give their
 SAME_RATE = 0.05  # the fraction by which intervals vary in files of one rate, too
 MAX_RECORDING_RATE = 120.0  # frames per second
 FRAMES_FOR_RATE = 31
+HTTP = ("http", "https")
+CAMERA_FORMAT = "mpjpeg"  # FFmpeg's name of Motion JPEG over HTTP, which is never a file
 CAMERA_FILES = ("/dev/video", "/dev/v4l/")
 LONGEST_INDEX = 9  # digits
 CAMERA_SEARCH_TIMEOUT_S = 10.0
@@ -260,13 +273,31 @@ def _open_address(address: str, timeout_s: float) -> VideoSource:
     name = without_secrets(address)
     if scheme_of(address) not in ffmpeg.ADDRESSES:
         raise MaskDetectionError(f"{name}: is no address that is read here; use one of {', '.join(ffmpeg.ADDRESSES)}")
-    capture = open_stream(address, timeout_s)
-    if not capture.isOpened():
-        raise MaskDetectionError(f"{name}: does not open; {_remedy(address)}")
-    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # a file on a server: opening it again would start it anew
+    capture, formats = _wait_for(address, name, timeout_s)
+    may_be_clip = scheme_of(address) in HTTP and formats != CAMERA_FORMAT
+    # A file on a server has an end; opening it again would start it anew.
+    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0 or (may_be_clip and has_length(address, timeout_s)):
         return RecordedVideo(name, capture)
-    live = LiveCapture(name, capture, lambda: open_stream(address, timeout_s), timeout_s)
+    again = partial(open_stream, address, timeout_s, formats)
+    live = LiveCapture(name, capture, again, timeout_s, ends_at_repeat=may_be_clip)
     return LiveVideo(name, live, _rate_and_count(capture)[0])
+
+
+def _wait_for(address: str, name: str, timeout_s: float) -> tuple[cv2.VideoCapture, str]:
+    """Open an address as soon as it is there; return with it the formats that it may have, empty for all.
+
+    Raises:
+        MaskDetectionError: it didn't open within ``timeout_s``.
+    """
+    for n_tries, _ in enumerate(chain([0.0], growing_pauses(timeout_s, threading.Event().wait))):
+        # Asked first whether it is a camera's, as cameras may serve one client at a time, and each only once.
+        for formats in (CAMERA_FORMAT, "") if scheme_of(address) in HTTP else ("",):
+            capture = open_stream(address, timeout_s, formats)
+            if capture.isOpened():
+                return capture, formats
+        if not n_tries:
+            logger.warning("%s: does not open; trying again for %g s", name, timeout_s)
+    raise MaskDetectionError(f"{name}: does not open; {_remedy(address)}")
 
 
 def _remedy(address: str) -> str:

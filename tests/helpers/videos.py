@@ -71,8 +71,8 @@ class MjpegServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, acts: Iterable[Act | None]) -> None:
-        super().__init__(("127.0.0.1", 0), _MjpegHandler)
+    def __init__(self, acts: Iterable[Act | None], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _MjpegHandler)
         self.address = f"http://127.0.0.1:{self.server_port}/stream"
         self.acts = iter(acts)
         self.is_over = threading.Event()
@@ -106,9 +106,9 @@ class _MjpegHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def streaming(*acts: Act | None) -> Iterator[MjpegServer]:
-    """Run a stream while the block runs."""
-    with MjpegServer(acts) as server:
+def streaming(*acts: Act | None, port: int = 0) -> Iterator[MjpegServer]:
+    """Run a stream while the block runs, on any port unless one is named."""
+    with MjpegServer(acts, port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -51,6 +52,11 @@ class Handler(BaseHTTPRequestHandler):
             self._start(200)
             while not self.server.released.is_set():
                 self.wfile.write(DATA)
+        elif behaviour == "close":
+            self._start(200)
+            self.wfile.write(self.server.files[self.path])
+        elif behaviour == "guarded" and self.headers["Authorization"] != f"Basic {b64encode(b'admin:p@ss').decode()}":
+            self._start(401, WWW_Authenticate='Basic realm="camera"', Content_Length="0")
         elif self.path in self.server.files:
             data = self.server.files[self.path]
             self._start(200, Content_Length=str(len(data)))

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timedelta
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -26,6 +26,7 @@ from mask_detection.io.sources import Frame, open_source
 from mask_detection.utils import sandbox
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import SandboxResult
+from tests.helpers.images import textured
 from tests.helpers.videos import FRAME_COUNT, GONE, Act, facts_of, lines_of, streaming
 from tests.helpers.web_server import serving
 
@@ -57,6 +58,12 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no frame be dropped: these sources give all of theirs at once, as no camera does."""
     monkeypatch.setattr("mask_detection.inference.pipeline.newest", lambda frames: nullcontext(iter(frames)))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of live sources all come at the same time, however busy the machine is."""
+    monkeypatch.setattr("mask_detection.io.sources.time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 # --- streams ---
@@ -96,7 +103,7 @@ def test_gaps_add_up():
     assert 0 == first < second < third
 
 
-def test_a_stream_that_is_gone_for_good_is_said_and_what_came_is_kept(detect, tmp_path, errors):
+def test_a_stream_that_is_gone_for_good_is_said_and_what_came_is_kept(detect, at_once, tmp_path, errors):
     output, log = tmp_path / "annotated.mkv", tmp_path / "seen.jsonl"
     with streaming(Act(shown())) as server:
         status = detect(server.address, "--output", output, "--log", log, "--timeout", 1)
@@ -108,12 +115,12 @@ def test_a_stream_that_is_gone_for_good_is_said_and_what_came_is_kept(detect, tm
 
 def test_a_server_without_the_stream_is_said(detect, tmp_path, errors):
     with streaming() as server:
-        assert detect(server.address, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+        assert detect(server.address, "--output", tmp_path / "annotated.mp4", "--timeout", 0.2) == cli.EXIT_UNUSABLE
     assert errors() == [f"error: {server.address}: does not open; check the address and that the stream runs"]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stream_that_comes_back_in_another_size_keeps_the_videos(detect, tmp_path):
+def test_a_stream_that_comes_back_in_another_size_keeps_the_videos(detect, at_once, tmp_path):
     output = tmp_path / "annotated.avi"
     bright, tall = shown(100), shown(100, size=(60, 120))
     with streaming(Act(bright), Act(endless(tall))) as server:
@@ -167,6 +174,68 @@ def test_a_video_file_on_a_server_has_an_end(video, served):
     with open_source(served("clip.avi", video.read_bytes())) as source:
         assert not source.is_live
         assert source.frame_count == len(list(source)) == FRAME_COUNT
+
+
+@pytest.fixture
+def raw_clip() -> bytes:
+    """A video that doesn't say how long it is: Motion JPEG without a container."""
+    return b"".join(cv2.imencode(".jpg", textured(64, 48, hue=i, seed=i))[1].tobytes() for i in range(N_SHOWN))
+
+
+@pytest.mark.parametrize("behaviour", ["", "close/"], ids=["of known length", "until the connection closes"])
+def test_a_clip_that_does_not_say_how_long_it_is_plays_once(behaviour, raw_clip, served, detect, tmp_path):
+    address, log = served(f"{behaviour}clip.mjpeg", raw_clip), tmp_path / "seen.jsonl"
+    assert detect(address, "--log", log, "--timeout", 5) == cli.EXIT_DONE
+    assert [line["frame"] for line in lines_of(log)] == list(range(N_SHOWN))
+
+
+def test_a_clip_on_a_server_that_wants_a_password_plays_once(raw_clip, served):
+    address = served("guarded/clip.mjpeg", raw_clip)
+    with open_source(address.replace("//", "//admin:p%40ss@")) as source:
+        assert not source.is_live
+        assert len(list(source)) == N_SHOWN
+
+
+def test_a_camera_in_the_dark_is_no_clip(monkeypatch):
+    monkeypatch.setattr("mask_detection.io.sources.CAMERA_FORMAT", "matroska")  # which this is not: it may be a clip
+    dark, asked_for_its_length = Act([np.zeros((48, 64, 3), np.uint8)] * N_SHOWN), Act([])
+    with (
+        streaming(GONE, dark, asked_for_its_length, GONE, dark) as server,
+        open_source(server.address, timeout_s=5) as source,
+    ):
+        assert source.is_live
+        assert len(list(islice(source, 2 * N_SHOWN))) == 2 * N_SHOWN
+
+
+def test_capital_letters_in_an_address_do_not_matter(video, served):
+    with open_source(served("clip.avi", video.read_bytes()).replace("http", "HTTP")) as source:
+        assert len(list(source)) == FRAME_COUNT
+
+
+@pytest.mark.parametrize("acts", [[GONE] * 6, [GONE] * 12], ids=["soon", "later"])
+def test_a_stream_that_is_not_up_yet_is_waited_for(acts, caplog):
+    with streaming(*acts, Act(shown())) as server, open_source(server.address, timeout_s=20) as source:
+        assert levels(list(islice(source, N_SHOWN))) == list(range(N_SHOWN))
+    assert [record.message for record in caplog.records] == [f"{server.address}: does not open; trying again for 20 s"]
+
+
+def test_a_server_that_is_started_later_is_waited_for(detect, tmp_path):
+    with streaming() as server:
+        port = server.server_port
+    log, servers = tmp_path / "seen.jsonl", ExitStack()
+
+    def start() -> None:
+        servers.enter_context(streaming(Act(endless(shown())), port=port))
+
+    starter = threading.Timer(1.0, start)
+    starter.start()
+    try:
+        address = f"http://127.0.0.1:{port}/stream"
+        assert detect(address, "--log", log, "--max-frames", 5, "--timeout", 20) == cli.EXIT_DONE
+    finally:
+        starter.join()
+        servers.close()
+    assert len(lines_of(log)) == 5
 
 
 # --- what sources may make FFmpeg do ---
@@ -267,9 +336,9 @@ def test_secrets_get_into_no_output(secret_stream, detect, tmp_path, capfd):
 )
 def test_secrets_stay_out_of_errors(source, detect, tmp_path, capfd):
     assert detect(source, "--log", tmp_path / "seen.csv", "--timeout", 0.2) == cli.EXIT_UNUSABLE
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert "secret" not in line
+    printed = capfd.readouterr().err
+    assert printed.splitlines()[-1].startswith("error: ")
+    assert "secret" not in printed
 
 
 def test_an_address_that_is_no_option_is_not_repeated_with_its_password(capsys):

@@ -123,7 +123,7 @@ def test_names_of_any_kind(detect, video, tmp_path, name):
 
 def test_a_stream_that_does_not_open_is_one_line(detect, tmp_path, errors):
     source = "rtsp://127.0.0.1:9/none"
-    assert detect(source, "--output", tmp_path / "annotated.mp4") == cli.EXIT_UNUSABLE
+    assert detect(source, "--output", tmp_path / "annotated.mp4", "--timeout", 0.2) == cli.EXIT_UNUSABLE
     assert errors() == [f"error: {source}: does not open; check the address and that the stream runs"]
     assert not list(tmp_path.iterdir())
 
