@@ -120,11 +120,14 @@ def _logging_to_standard_error() -> Iterator[None]:
         yield
         return
     handler, level = _StandardErrorHandler(), logger.level
+    nothing = logging.NullHandler()  # without any, libraries' lines would be printed, or they would add one of theirs
+    logging.getLogger().addHandler(nothing)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        logging.getLogger().removeHandler(nothing)
         logger.removeHandler(handler)
         logger.setLevel(level)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +29,7 @@ BLACK: Color = (0, 0, 0)
 
 TEXT_FRACTION = 0.028  # height of the letters, of the image's smaller side
 MIN_TEXT_PIXELS = 12
+DEJAVU = Path("fonts", "ttf", "DejaVuSans.ttf")  # in matplotlib's data
 DASH = 8  # length of a dash and the gap after it, in line widths
 MAX_HIDDEN = 0.1  # fraction of a face that another face's label may cover
 
@@ -140,15 +142,23 @@ def render_label(text: str, color: Color, text_height: int) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _font_file(text: str) -> Path:
     """A font with every letter of the text: matplotlib's DejaVu Sans, otherwise one that is installed here."""
-    import matplotlib as mpl
-
-    dejavu = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    dejavu = _dejavu()
     if text.isascii() or _has_letters(dejavu, text):
         return dejavu
     from matplotlib.font_manager import fontManager  # searches the system's fonts, so only when needed
 
     installed = (Path(entry.fname) for entry in fontManager.ttflist)
     return next((font for font in installed if _has_letters(font, text)), dejavu)
+
+
+def _dejavu() -> Path:
+    spec = importlib.util.find_spec("matplotlib")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (font := Path(folder, "mpl-data", DEJAVU)).is_file():  # without importing it, which wants a cache folder
+            return font
+    import matplotlib as mpl  # some systems keep its data elsewhere
+
+    return Path(mpl.get_data_path(), DEJAVU)
 
 
 def _has_letters(font: Path, text: str) -> bool:

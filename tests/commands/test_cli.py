@@ -268,6 +268,28 @@ def test_exit_statuses(failed, total, status):
     assert cli.exit_status(failed, total) == status
 
 
+def test_what_libraries_log_is_not_printed(capsys):
+    root = logging.getLogger()
+    before = [*root.handlers]
+
+    @cli.command
+    def main(_: object) -> int:
+        logging.getLogger("matplotlib").warning("cannot make a cache folder")
+        logging.warning("this adds a handler, where there is none")
+        logging.getLogger("mask_detection").info("good news")
+        return cli.EXIT_DONE
+
+    for handler in before:  # pytest's own
+        root.removeHandler(handler)
+    try:
+        assert main([]) == cli.EXIT_DONE
+        assert root.handlers == []
+    finally:
+        for handler in before:
+            root.addHandler(handler)
+    assert capsys.readouterr().err == "good news\n"
+
+
 def test_what_a_program_logs_is_its_own_matter_after_a_command():
     logger = logging.getLogger("mask_detection")
     before = logger.level, [*logger.handlers]
