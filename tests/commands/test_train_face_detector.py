@@ -18,8 +18,11 @@ from mask_detection.training.detector import run as detector_run
 from mask_detection.training.detector import trainer
 from mask_detection.training.detector.dataset import DOUBTFUL, MIN_CONFIDENCE, NO_CLASS, box_faces
 from tests.helpers.paths import ROOT
+from tests.helpers.training import eager
 
-TINY = ["--epochs", "2", "--final-epochs", "1", "--steps", "2", "--batch-size", "2", "--size", "64"]
+pytestmark = pytest.mark.xdist_group("face detector training")
+
+TINY = ["--epochs", "2", "--final-epochs", "1", "--steps", "1", "--batch-size", "2", "--size", "64"]
 TINY += ["--final-size", "96", "--init", str(ROOT / "mask_detector.h5")]
 FACE = (90, 60, 170, 160)  # in the small portrait
 LABELS = ("with_mask", "without_mask", "mask_weared_incorrect")
@@ -99,7 +102,7 @@ def run(tmp_path_factory, street, portraits) -> Run:
         return measure(*args)
 
     folder = output.with_suffix(".training")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eager():
         patch.setattr(detector_run, "load_boxer", lambda _: HaarFaceDetector(MIN_CONFIDENCE))
         patch.setattr(trainer, "measure", interrupted)
         first = train_face_detector.main(list(map(str, arguments)))

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from mask_detection.utils.tensorflow import start_tensorflow
 from tests.helpers.paths import ROOT
 
 SMALL = ("--epochs", "1", "--views", "1", "--image-size", "96", "--batch-size", "8")
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run TensorFlow's functions as they are: compiling a large network takes longer than a few steps with it."""
+    start_tensorflow()
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Even though", UserWarning)  # TensorFlow's, that its data sets don't
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 @dataclass(frozen=True)
