@@ -16,6 +16,8 @@ from mask_detection.io.images import read_image
 from mask_detection.models import tflite
 from tests.helpers.paths import EXAMPLES
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 needs_litert = pytest.mark.skipif(not tflite.is_available(), reason="ai-edge-litert is not made for this machine")
 
 

@@ -20,7 +20,7 @@ from mask_detection.training.detector.dataset import DOUBTFUL, MIN_CONFIDENCE, N
 from tests.helpers.paths import ROOT
 from tests.helpers.training import eager
 
-pytestmark = pytest.mark.xdist_group("face detector training")
+pytestmark = pytest.mark.xdist_group("tensorflow")
 
 TINY = ["--epochs", "2", "--final-epochs", "1", "--steps", "1", "--batch-size", "2", "--size", "64"]
 TINY += ["--final-size", "96", "--init", str(ROOT / "mask_detector.h5")]

@@ -19,6 +19,8 @@ from mask_detection.training import classifier
 from tests.helpers.images import png
 from tests.helpers.outcomes import Outcome, disk_with_room_for
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 DAMAGED = "is not an image or is damaged; open it in a viewer and save it again"
 
 

@@ -15,6 +15,8 @@ from mask_detection.models.load import load_face_detector
 from mask_detection.models.preprocessing import classifier_input, crop_faces
 from tests.helpers.paths import EXAMPLES
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 TOLERANCE = 0.01  # of a probability; the TFLite export's large weights are rounded to float16
 
 

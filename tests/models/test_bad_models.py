@@ -20,6 +20,8 @@ from mask_detection.models import tflite
 from tests.helpers.outcomes import Outcome
 from tests.helpers.paths import FIXTURES
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 needs_litert = pytest.mark.skipif(not tflite.is_available(), reason="LiteRT is not made for this machine")
 
 LAMBDA_OF_KERAS_2 = FIXTURES / "lambda_tf215.h5"  # would leave a file in the working folder

@@ -24,6 +24,8 @@ from mask_detection.models.load import load_classifier
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import FIXTURES, ROOT
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 CLOSE = 0.01  # how much the predictions of one model may differ between the ways to run it
 
 needs_litert = pytest.mark.skipif(not tflite.is_available(), reason="ai-edge-litert is not made for this machine")

@@ -23,6 +23,8 @@ from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.sandbox import SandboxResult
 from tests.helpers.paths import FIXTURES
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 
 def crash(*_: str) -> None:
     os.abort()

@@ -17,6 +17,8 @@ from mask_detection.models.load import load_classifier
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import FIXTURES
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 CLASSIC_MODELS = ("classic_tf212.model", "classic_tf215.model")
 
 

@@ -13,7 +13,10 @@ from mask_detection.models import tflite
 from mask_detection.models.load import load_classifier
 from mask_detection.utils.errors import MaskDetectionError
 
-pytestmark = pytest.mark.skipif(not tflite.is_available(), reason="ai-edge-litert is not made for this machine")
+pytestmark = [
+    pytest.mark.skipif(not tflite.is_available(), reason="ai-edge-litert is not made for this machine"),
+    pytest.mark.xdist_group("tensorflow"),
+]
 
 
 @pytest.fixture

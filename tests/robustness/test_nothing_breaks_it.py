@@ -11,7 +11,10 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked"),
+    pytest.mark.xdist_group("robustness"),  # the largest groups start first, and these take long
+]
 
 
 @pytest.mark.parametrize(

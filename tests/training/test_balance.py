@@ -12,6 +12,8 @@ from mask_detection.training.balance import add_bias, best_bias, class_weights, 
 from mask_detection.training.classifier import Examples
 from mask_detection.utils.errors import MaskDetectionError
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 NAMES = ("mask_weared_incorrect", "with_mask", "without_mask")
 COUNTS = np.array([10, 60, 30])
 

@@ -27,6 +27,8 @@ from mask_detection.training.detector.targets import (
 )
 from mask_detection.utils.boxes import box_iou
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 SIZE = (320, 416)  # height, width of the network's input
 WITH_MASK, WITHOUT_MASK = 0, 1
 FACES = np.array([[10, 12, 18, 20], [40, 40, 70, 78], [120, 30, 230, 150], [250, 60, 410, 310]], np.float32)

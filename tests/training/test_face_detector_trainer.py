@@ -14,6 +14,8 @@ from mask_detection.training.detector import trainer
 from mask_detection.training.detector.dataset import ImageStore
 from mask_detection.training.detector.trainer import DetectorOptions, averaged_weights, train_detector
 
+pytestmark = pytest.mark.xdist_group("tensorflow")
+
 CLASS_NAMES = ("with_mask", "without_mask")
 OPTIONS = DetectorOptions(
     epochs=3, steps=2, final_epochs=1, size=64, final_size=96, batch_size=2, learning_rate=0.1, seed=1
