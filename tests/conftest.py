@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mask_detection.models.keras_file import load_keras_model
 from mask_detection.utils.tensorflow import start_tensorflow
 from tests.helpers.images import grace_hopper, textured, write_dataset
 from tests.helpers.outcomes import Outcome
@@ -70,6 +71,13 @@ def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shipped_model() -> Path:
     return ROOT / "mask_detector.h5"
+
+
+@pytest.fixture(scope="session")
+def predict(shipped_model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Keras' own way to run the shipped model, from (N, 224, 224, 3) RGB -1..1 to (N, 2)."""
+    model, _ = load_keras_model(shipped_model)
+    return lambda batch: model.predict(batch, verbose=0)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 
+import detect_mask_image
 from mask_detection.commands import cli, export
 from mask_detection.io.images import read_image
 from mask_detection.models import tflite
+from mask_detection.models.load import load_classifier
+from mask_detection.models.preprocessing import classifier_input, crop_faces
 from tests.helpers.paths import EXAMPLES
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
@@ -29,37 +35,69 @@ def model(tiny_model, tmp_path) -> Path:
     return Path(shutil.copy(tiny_model, folder))
 
 
-@pytest.fixture
-def example_faces(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def example_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The faces of the example images as class folders, each also mirrored."""
-    from mask_detection.models.preprocessing import crop_faces
-
+    place = tmp_path_factory.mktemp("faces")
     for name, faces in json.loads((EXAMPLES / "expected.json").read_text()).items():
         crops = crop_faces(read_image(EXAMPLES / name), np.array([face["box"] for face in faces]))
         for number, (face, crop) in enumerate(zip(faces, crops, strict=True)):
-            folder = tmp_path / "faces" / face["label"]
+            folder = place / face["label"]
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"{name}_{number}.png"), crop)
             cv2.imwrite(str(folder / f"{name}_{number}_mirrored.png"), cv2.flip(crop, 1))
-    return tmp_path / "faces"
+    return place
+
+
+class Exported(NamedTuple):
+    """What an export left behind."""
+
+    status: int
+    folder: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, shipped_model: Path, example_faces: Path) -> Exported:
+    """The shipped model, as all three kinds."""
+    folder = tmp_path_factory.mktemp("exported")
+    arguments = ["--model", shipped_model, "--output", folder, "--calibrate", example_faces, "--dataset", example_faces]
+    with redirect_stdout(StringIO()) as printed:
+        status = export.main([str(argument) for argument in arguments])
+    return Exported(status, folder, printed.getvalue())
 
 
 @needs_litert
-def test_export_writes_three_kinds_and_says_how_accurate_they_are(shipped_model, example_faces, tmp_path, capsys):
-    files = ["--model", shipped_model, "--output", tmp_path / "out"]
-    arguments = [*files, "--calibrate", example_faces, "--dataset", example_faces]
-    assert export.main([str(argument) for argument in arguments]) == cli.EXIT_DONE
-
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+def test_export_writes_three_kinds_and_prints_how_accurate_they_are(exported):
+    assert exported.status == cli.EXIT_DONE
+    lines = {line.split()[0]: line for line in exported.printed.splitlines()}
     assert list(lines) == ["h5", "fp16", "fp32", "int8"]
     accuracies = {weights: float(line.split("accuracy")[1].split("%")[0]) for weights, line in lines.items()}
     assert accuracies["h5"] == accuracies["fp16"] == accuracies["fp32"] == 100
     assert accuracies["int8"] > 90
-    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    sizes = {path.name: path.stat().st_size for path in exported.folder.iterdir()}
     names = [f"mask_detector{kind}.tflite" for kind in ("_int8", "", "_fp32")]
     assert sorted(names, key=sizes.__getitem__) == names
-    with zipfile.ZipFile(tmp_path / "out" / "mask_detector_int8.tflite") as archive:
+    with zipfile.ZipFile(exported.folder / "mask_detector_int8.tflite") as archive:
         assert json.loads(archive.read("mask_detector.json"))["weights"] == "int8"
+
+
+@needs_litert
+def test_what_is_exported_predicts_like_the_model(exported, example_faces, predict):
+    crops = [read_image(path) for path in sorted(example_faces.rglob("*.png"))]
+    expected = predict(classifier_input(crops, 224))
+    assert np.ptp(expected[:, 0]) > 0.9
+    for name in ("mask_detector.tflite", "mask_detector_fp32.tflite"):
+        np.testing.assert_allclose(load_classifier(exported.folder / name).classify(crops), expected, atol=0.01)
+
+
+@needs_litert
+def test_detection_takes_the_int8_model(exported, photo, tmp_path):
+    arguments = ["--image", photo, "--json", tmp_path / "a.jsonl", "--detector", "haar", "--no-display"]
+    model = exported.folder / "mask_detector_int8.tflite"
+    assert detect_mask_image.main([str(argument) for argument in (*arguments, "--model", model)]) == cli.EXIT_DONE
+    (face,) = json.loads((tmp_path / "a.jsonl").read_text())["faces"]
+    assert 0.5 <= face["probability"] <= 1
 
 
 @needs_litert
@@ -67,19 +105,6 @@ def test_export_without_calibration_leaves_int8_out(model, tmp_path, capsys):
     assert export.main(["--model", str(model), "--output", str(tmp_path / "out")]) == cli.EXIT_DONE
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tiny.tflite", "tiny_fp32.tflite"]
     assert "accuracy" not in capsys.readouterr().out
-
-
-@needs_litert
-def test_detection_takes_the_int8_model(trained, photo, tmp_path):
-    import detect_mask_image
-
-    files = ["--model", str(trained.model), "--output", str(tmp_path)]
-    assert export.main([*files, "--calibrate", str(trained.dataset)]) == cli.EXIT_DONE
-    arguments = ["--image", str(photo), "--json", str(tmp_path / "a.jsonl"), "--detector", "haar", "--no-display"]
-    model = str(tmp_path / "model_int8.tflite")
-    assert detect_mask_image.main([*arguments, "--model", model]) == cli.EXIT_DONE
-    (face,) = json.loads((tmp_path / "a.jsonl").read_text())["faces"]
-    assert 0.5 <= face["probability"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import detect_mask_image
@@ -18,15 +17,6 @@ from tests.helpers.paths import EXAMPLES
 pytestmark = pytest.mark.xdist_group("tensorflow")
 
 TOLERANCE = 0.01  # of a probability; the TFLite export's large weights are rounded to float16
-
-
-@pytest.fixture(scope="module")
-def predict(shipped_model: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Keras' own way to run the shipped model."""
-    from mask_detection.models.keras_file import load_keras_model
-
-    model, _ = load_keras_model(shipped_model)
-    return lambda batch: model.predict(batch, verbose=0)
 
 
 def check(photos: Sequence[Path], kind: str, folder: Path, predict: Callable, answers: Path) -> None:

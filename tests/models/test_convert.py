@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mask_detection.commands import cli, export
+from mask_detection.commands import cli
 from mask_detection.io.images import read_image
 from mask_detection.models import convert, tflite
 from mask_detection.models.base import ModelInfo
@@ -82,18 +82,14 @@ def flip_a_bit(path: Path, place: int) -> None:
 
 
 @needs_litert
-def test_all_ways_predict_alike(trained, tmp_path, monkeypatch):
-    assert export.main(["--model", str(trained.model), "--output", str(tmp_path)]) == cli.EXIT_DONE
+def test_a_trained_model_predicts_alike(trained, monkeypatch):
     crops = [read_image(path) for path in sorted(trained.dataset.rglob("*.png"))]
     through_export = load_classifier(trained.model).classify(crops)
-    from_files = [load_classifier(tmp_path / name).classify(crops) for name in ("model.tflite", "model_fp32.tflite")]
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     through_keras = load_classifier(trained.model).classify(crops)
 
     np.testing.assert_allclose(through_export, through_keras, atol=CLOSE)
-    for predictions in from_files:
-        np.testing.assert_allclose(predictions, through_keras, atol=CLOSE)
-    assert np.ptp(through_keras[:, 0]) > CLOSE  # otherwise all of this would say little
+    assert np.ptp(through_keras[:, 0]) > CLOSE  # otherwise this would show little
 
 
 @needs_litert
