@@ -192,8 +192,10 @@ def test_several_threads_may_share_one_detector(kind, group, request):
     if kind in ("yunet", "caffe"):
         folder = request.getfixturevalue("shared") / "face_detector"
     detector = mask_detection.load(face_detector=kind, face_folder=folder)
-    views = [group, group[:, ::-1], group[: len(group) // 2], cv2.resize(group, None, fx=0.5, fy=0.5)]
+    small = cv2.resize(group, None, fx=0.6, fy=0.6)
+    views = [small, small[:, ::-1], small[: len(small) // 2], cv2.resize(small, None, fx=0.7, fy=0.7)]
     alone = [detector(view) for view in views]
+    assert all(len(faces) for faces in alone)
     start = threading.Barrier(4)
 
     def work(number: int) -> list[mask_detection.Detections]:
