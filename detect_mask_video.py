@@ -121,7 +121,7 @@ def open_sinks(
     if args.output:  # every frame of a camera is kept, however early it comes
         video = stack.enter_context(open_video(args.output, source.recording_rate, drops_early=not source.is_live))
     if args.log:
-        sinks.append(Log(stack.enter_context(open_log(args.log))))
+        sinks.append(Log(stack.enter_context(open_log(args.log, class_names))))
     window = stack.enter_context(Window("Face masks")) if shows else None
     if video or window:
         sinks.append(AnnotatedFrames(None if args.no_overlay else Overlay(), video, window))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from mask_detection.utils.files import is_special, make_folder
 from mask_detection.utils.interrupts import finishing
 from mask_detection.utils.text import csv_cell
 
+LOG_SUFFIXES = (".jsonl", ".json", ".csv")
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
 
@@ -201,16 +202,17 @@ class JsonLines:
 
 
 class CsvRows:
-    """Records of frames as CSV, one row a face, flushed frame by frame."""
+    """Records of frames as CSV, a row a face, flushed frame by frame; in the last columns, a probability a class."""
 
     COLUMNS = (
         *("frame", "time_s", "time", "gap_s", "x1", "y1", "x2", "y2"),
         *("label", "probability", "face_confidence", "track"),
     )
 
-    def __init__(self, stream: TextStream) -> None:
+    def __init__(self, stream: TextStream, class_names: Sequence[str] = ()) -> None:
         self._stream = stream
-        self._writer = csv.DictWriter(stream, self.COLUMNS, extrasaction="ignore")
+        columns = [*self.COLUMNS, *map(_probability_column, class_names)]
+        self._writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         self._has_header = False
 
     def write(self, record: dict[str, Any]) -> None:
@@ -220,9 +222,14 @@ class CsvRows:
             self._has_header = True
         for face in record["faces"]:
             corners = dict(zip(("x1", "y1", "x2", "y2"), face["box"], strict=True))
-            row = {**record, **face, **corners}
+            by_class = {_probability_column(name): p for name, p in face.get("probabilities", {}).items()}
+            row = {**record, **face, **corners, **by_class}
             self._writer.writerow({name: csv_cell(value) for name, value in row.items()})
         self._stream.flush()
+
+
+def _probability_column(class_name: str) -> str:
+    return f"probability_{class_name}"
 
 
 @contextmanager
@@ -240,12 +247,13 @@ def open_json_lines(path: Path) -> Iterator[JsonLines]:
 
 
 @contextmanager
-def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
+def open_log(path: Path, class_names: Sequence[str] = ()) -> Iterator[JsonLines | CsvRows]:
     """Open a log of frames under its own name, to be read while it grows: JSON lines, or CSV if so named.
 
     Args:
         path: ends in .jsonl, .json or .csv; ``-`` is JSON lines on standard output, and so are devices and pipes of
             another name.
+        class_names: the classes whose probabilities get columns of their own in a CSV file.
 
     Raises:
         OutputError: the suffix names no log format, another run is writing it, or the place cannot be written.
@@ -254,10 +262,7 @@ def open_log(path: Path) -> Iterator[JsonLines | CsvRows]:
     if str(path) == "-":
         yield JsonLines(sys.stdout)
         return
-    if suffix not in LOG_FORMATS and not is_special(path):
+    if suffix not in LOG_SUFFIXES and not is_special(path):
         raise OutputError(f"{path}: is not a log file's name; end it in .jsonl or .csv")
     with growing_log(path) as stream:
-        yield LOG_FORMATS.get(suffix, JsonLines)(stream)
-
-
-LOG_FORMATS: dict[str, type[JsonLines | CsvRows]] = {".jsonl": JsonLines, ".json": JsonLines, ".csv": CsvRows}
+        yield CsvRows(stream, class_names) if suffix == ".csv" else JsonLines(stream)

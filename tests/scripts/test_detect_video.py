@@ -81,6 +81,8 @@ def test_a_csv_log_has_a_row_a_face(detect, video, tmp_path):
         assert row["label"] == face["label"]
         assert float(row["probability"]) == face["probability"]
         assert int(row["track"]) == face["track"]
+        assert {f"probability_{name}": str(p) for name, p in face["probabilities"].items()}.items() <= row.items()
+    assert list(rows[0])[-2:] == ["probability_with_mask", "probability_without_mask"]
 
 
 def test_a_log_on_standard_output_is_all_that_is_there(detect, video, capsys):
