@@ -1,10 +1,10 @@
-"""Compare this project's detection with the classic loop: speed, time to the first answer, memory, processor time.
+"""Compare this project's detection with the classic loop: speed, time to the first result, memory, processor time.
 
 python benchmarks/detection.py --video party.mp4 --face face_detector --detector caffe yunet
 python benchmarks/detection.py --photos photos --face face_detector
 
 All runs use the same model, look for faces in every frame with the same detector, and take turns. Each has a process of
-its own that prints an answer a frame, and the answers' arrival is timed from outside. No window is opened and no video
+its own that prints a result a frame, and the results' arrival is timed from outside. No window is opened and no video
 written; photos are written.
 
 - classic: `model.predict` on the .h5 once a frame (for photos once a face), one step after the other; a video's frames
@@ -13,7 +13,7 @@ written; photos are written.
 - default: the detection script as it is.
 - one stage: likewise, without the classifier; only the built-in detector can do that.
 
-Speed and processor time are those after the first answer. A figure is the median of all rounds; behind it stands the
+Speed and processor time are those after the first result. A figure is the median of all rounds; behind it stands the
 median of its ratios to the classic run of the same round.
 """
 
@@ -99,7 +99,7 @@ def measure(loop: str, source: Path, detector: str, args: argparse.Namespace) ->
     """Run a loop in a process of its own and return its figures.
 
     Raises:
-        MaskDetectionError: it failed, or gave fewer than two answers.
+        MaskDetectionError: it failed, or gave fewer than two results.
     """
     with tempfile.TemporaryDirectory() as folder:
         stages = Path(folder, "stages.json")
@@ -249,8 +249,8 @@ def classic_photos(args: argparse.Namespace, watch: Stopwatch) -> None:
         image = read(str(path))
         boxes = find_faces(image)
         probabilities = [classify([image[y1:y2, x1:x2]]) for x1, y1, x2, y2 in boxes]
-        for (x1, y1, x2, y2), answer in zip(boxes, probabilities, strict=True):
-            text = f"{max(answer[0]):.2%}"
+        for (x1, y1, x2, y2), prediction in zip(boxes, probabilities, strict=True):
+            text = f"{max(prediction[0]):.2%}"
             cv2.putText(image, text, (x1, y1 - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 2)
             cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0), 2)
         cv2.imwrite(str(args.stages.with_name(name.name)), image)
@@ -273,7 +273,7 @@ def classic_face_finder(args: argparse.Namespace) -> Callable[[np.ndarray], list
     def find(frame: np.ndarray) -> list[list[int]]:
         height, width = frame.shape[:2]
         network.setInput(cv2.dnn.blobFromImage(frame, 1.0, CLASSIC_INPUT, CAFFE_MEAN_BGR))
-        rows = network.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the picture
+        rows = network.forward()[0, 0]  # (M, 7): image, class, confidence, x1, y1, x2, y2 in parts of the image
         boxes = rows[rows[:, 2] > defaults.CONFIDENCE, 3:7] * [width, height, width, height]
         inside = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1]).astype(int)
         return [box for box in inside.tolist() if box[0] < box[2] and box[1] < box[3]]

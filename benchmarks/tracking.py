@@ -3,9 +3,9 @@
 python benchmarks/tracking.py --source party.mp4 street.mp4 --detector yunet --every 1 5
 python benchmarks/tracking.py --source party.mp4 --shrink 6 --detect-size 640
 
-For each video and pace it tells how many tracks there are, how often the label changes from one sighting of a track to
+For each video and pace it prints how many tracks there are, how often the label changes from one sighting of a track to
 the next, as the classifier says and smoothed, how many changes last, and after how many sightings more these show.
-A change lasts if in the half second before it and in that after it the answers are, on average, certain of one class.
+A change lasts if in the half seconds before and after it the predictions are, on average, certain of one class.
 """
 
 from __future__ import annotations

@@ -152,8 +152,8 @@ def train_classic(args: argparse.Namespace) -> float:
         epochs=args.epochs,
         verbose=2,
     )
-    answers = model.predict(images[test], batch_size=BATCH_SIZE, verbose=0).argmax(axis=1)
-    return float(np.mean(answers == samples.labels[test]))
+    predicted = model.predict(images[test], batch_size=BATCH_SIZE, verbose=0).argmax(axis=1)
+    return float(np.mean(predicted == samples.labels[test]))
 
 
 if __name__ == "__main__":

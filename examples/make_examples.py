@@ -139,9 +139,9 @@ def blended(below: np.ndarray, above: np.ndarray | Colour, opacity: np.ndarray) 
     return below * (1 - opacity) + np.asarray(above, float) * opacity
 
 
-def as_image(picture: np.ndarray) -> np.ndarray:
+def as_image(image: np.ndarray) -> np.ndarray:
     """Float to uint8, clipped."""
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def light_on(portrait: np.ndarray, cloth: np.ndarray) -> np.ndarray:
@@ -198,10 +198,10 @@ def with_mask(portrait: np.ndarray, colour: Colour) -> np.ndarray:
     near = blurred(np.maximum(cloth, loops), 4)
     shadow = np.maximum(0.35 * near, 0.5 * np.roll(near, 5, axis=0)) * (1 - cloth)
 
-    picture = blended(portrait, (0, 0, 0), shadow)
-    picture = blended(picture, ELASTIC_WHITE, 0.9 * loops)
-    picture = blended(picture, np.asarray(colour) * shade[..., np.newaxis], cloth)
-    return as_image(blended(picture, portrait, strokes(GLASSES, shape, thickness=3)))
+    image = blended(portrait, (0, 0, 0), shadow)
+    image = blended(image, ELASTIC_WHITE, 0.9 * loops)
+    image = blended(image, np.asarray(colour) * shade[..., np.newaxis], cloth)
+    return as_image(blended(image, portrait, strokes(GLASSES, shape, thickness=3)))
 
 
 def backdrop() -> np.ndarray:
@@ -213,12 +213,12 @@ def backdrop() -> np.ndarray:
     return np.asarray((205, 148, 96)) * light[..., np.newaxis] + 1.5 * grain[..., np.newaxis]
 
 
-def group_picture(portrait: np.ndarray) -> np.ndarray:
+def group_image(portrait: np.ndarray) -> np.ndarray:
     """The portrait's person several times over before a backdrop, as GROUP says: (700, 1200, 3) BGR uint8."""
     person = area(rounded(PERSON, closed=True), portrait.shape[:2])
     start, end = PLAIN_UNIFORM
     rows = np.r_[:start, np.pad(np.arange(start, end), (0, GROUP_SIZE[1]), mode="symmetric")]
-    picture = backdrop()
+    image = backdrop()
     for sitter in GROUP:
         image = with_mask(portrait, sitter.mask) if sitter.mask else portrait
         cutout = np.dstack([image * sitter.brightness, person])[rows]
@@ -226,13 +226,13 @@ def group_picture(portrait: np.ndarray) -> np.ndarray:
         place = np.asarray([[sitter.scale, 0, sitter.x], [0, sitter.scale, sitter.y]])
         placed = cv2.warpAffine(cutout, place, GROUP_SIZE)
         opacity = placed[..., 3]
-        picture = blended(picture, (0, 0, 0), 0.3 * blurred(opacity, 10))
-        picture = blended(picture, placed[..., :3], opacity)
-    return as_image(picture)
+        image = blended(image, (0, 0, 0), 0.3 * blurred(opacity, 10))
+        image = blended(image, placed[..., :3], opacity)
+    return as_image(image)
 
 
 def face_box(sitter: Sitter, portrait_width: int = 512) -> Box:
-    """Where a sitter's face lies in the group picture."""
+    """Where a sitter's face lies in the group image."""
     x1, y1, x2, y2 = FACE_BOX
     if sitter.mirrored:
         x1, x2 = portrait_width - x2, portrait_width - x1
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = {
         "without_mask.jpg": original,
         "with_mask.jpg": as_jpeg(with_mask(portrait, LIGHT_BLUE)),
-        "group.jpg": as_jpeg(group_picture(portrait)),
+        "group.jpg": as_jpeg(group_image(portrait)),
         "expected.json": as_json(expected_faces()),
     }
     for name, data in made.items():

@@ -173,16 +173,16 @@ def errors(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that arranges for Ctrl-C to come while the next picture is waited for after so many."""
+    """A function that arranges for Ctrl-C to come while the next image is waited for after so many."""
 
-    def arrange(n_pictures: int) -> None:
+    def arrange(n_images: int) -> None:
         from mask_detection.inference import pipeline
         from mask_detection.utils import threads
 
         @contextmanager
         def interrupted(*arguments: object) -> Iterator[Iterator[object]]:
             with threads.overlapped(*arguments) as results:
-                yield chain(islice(results, n_pictures), ctrl_c())
+                yield chain(islice(results, n_images), ctrl_c())
 
         def ctrl_c() -> Iterator[object]:
             raise KeyboardInterrupt

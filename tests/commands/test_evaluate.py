@@ -38,7 +38,7 @@ FOUND = {
 
 
 class KnowsThePhotos(FaceDetector):
-    """Tells the photos apart by their width and answers from ``FOUND``."""
+    """Knows the photos by their width and predicts from ``FOUND``."""
 
     name = "a detector for tests"
 

@@ -20,7 +20,7 @@ from mask_detection.io.sources import Frame
 from mask_detection.utils.errors import MaskDetectionError
 
 NAMES = ("with_mask", "without_mask")
-MASKED, BARE, UNSURE = (0.95, 0.05), (0.05, 0.95), (0.4, 0.6)
+MASKED, BARE, UNCERTAIN = (0.95, 0.05), (0.05, 0.95), (0.4, 0.6)
 
 
 def python(source: str, *arguments: object) -> str:
@@ -55,13 +55,13 @@ def frame_at(time_s: float) -> Frame:
 
 
 def watch(
-    answers: dict[int, str], *, after_s: float = 1.0, cooldown_s: float = 0.0, classes: tuple[str, ...] = NAMES[1:]
+    labels: dict[int, str], *, after_s: float = 1.0, cooldown_s: float = 0.0, classes: tuple[str, ...] = NAMES[1:]
 ) -> list[tuple[int, float]]:
     """The track and the time of each alarm; for each track a letter a frame, 10 frames a second: M, B, U or nobody."""
-    rows, recorder = {"M": MASKED, "B": BARE, "U": UNSURE}, Recorder()
+    rows, recorder = {"M": MASKED, "B": BARE, "U": UNCERTAIN}, Recorder()
     watcher = Alarm(recorder, "0", classes, after_s, cooldown_s)
-    for i in range(max(map(len, answers.values()))):
-        there = {track: rows[letters[i]] for track, letters in answers.items() if letters[i : i + 1] in {*rows}}
+    for i in range(max(map(len, labels.values()))):
+        there = {track: rows[letters[i]] for track, letters in labels.items() if letters[i : i + 1] in {*rows}}
         faces = Detections(
             np.array([[20 * k, 0, 20 * k + 15, 20] for k in range(len(there))], np.int32).reshape(-1, 4),
             np.ones(len(there), np.float32),

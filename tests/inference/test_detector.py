@@ -193,14 +193,14 @@ def test_several_threads_may_share_one_detector(kind, group, request):
         folder = request.getfixturevalue("shared") / "face_detector"
     detector = mask_detection.load(face_detector=kind, face_folder=folder)
     small = cv2.resize(group, None, fx=0.6, fy=0.6)
-    views = [small, small[:, ::-1], small[: len(small) // 2], cv2.resize(small, None, fx=0.7, fy=0.7)]
-    alone = [detector(view) for view in views]
+    images = [small, small[:, ::-1], small[: len(small) // 2], cv2.resize(small, None, fx=0.7, fy=0.7)]
+    alone = [detector(image) for image in images]
     assert all(len(faces) for faces in alone)
     start = threading.Barrier(4)
 
     def work(number: int) -> list[mask_detection.Detections]:
         start.wait()
-        return [detector(views[(number + i) % 4]) for i in range(4)]
+        return [detector(images[(number + i) % 4]) for i in range(4)]
 
     with ThreadPoolExecutor(4) as pool:
         for number, found in enumerate(pool.map(work, range(4))):

@@ -1,4 +1,4 @@
-"""Drawn answers: the right colour in the right place, legible and within the picture whatever its size."""
+"""Drawn detections: the right colour in the right place, legible and within the image whatever its size."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def changed(image: np.ndarray) -> np.ndarray:
 
 
 def label_drawn(text_of: str) -> np.ndarray:
-    """The label of a class of that name, cut out of a picture: of the same height and for the same box always."""
+    """The label of a class of that name, cut out of a image: of the same height and for the same box always."""
     class_names = (text_of, "another class")
     image = draw(plain(600, 200), seen(((20, 100, 80, 190), (0.9, 0.1)), class_names=class_names))
     return image[:100]
 
 
-def test_the_picture_given_is_left_alone():
+def test_the_image_given_is_left_alone():
     frame = plain(320, 240)
     frame.setflags(write=False)
     annotated = draw(frame, seen(((50, 60, 150, 200), MASKED)))
@@ -49,7 +49,7 @@ def test_the_picture_given_is_left_alone():
     assert not changed(frame).any()
 
 
-def test_no_faces_leave_the_picture_as_it_is():
+def test_no_faces_leave_the_image_as_it_is():
     assert not changed(draw(plain(320, 240), seen())).any()
 
 
@@ -74,19 +74,19 @@ def test_the_label_is_light_on_the_class_colour_above_the_box(probabilities, col
 
 def test_different_answers_read_differently():
     box = (20, 100, 80, 190)
-    sure, unsure = (draw(plain(300, 200), seen((box, (p, 1 - p)))) for p in (0.99, 0.91))
-    assert (sure != unsure).any()
-    np.testing.assert_array_equal(sure[105:], unsure[105:])
+    certain, uncertain = (draw(plain(300, 200), seen((box, (p, 1 - p)))) for p in (0.99, 0.91))
+    assert (certain != uncertain).any()
+    np.testing.assert_array_equal(certain[105:], uncertain[105:])
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 240), (1280, 720), (3840, 2160)])
-@pytest.mark.parametrize("corner", ["top left", "top right", "bottom left", "bottom right", "whole picture"])
+@pytest.mark.parametrize("corner", ["top left", "top right", "bottom left", "bottom right", "whole image"])
 def test_labels_are_whole_at_every_edge(width, height, corner):
     side = height // 3
     x = width - side if "right" in corner else 0
     y = height - side if "bottom" in corner else 0
     middle = (width // 2 - side // 2, height // 2 - side // 2, width // 2 + side // 2, height // 2 + side // 2)
-    box = (0, 0, width, height) if corner == "whole picture" else (x, y, x + side, y + side)
+    box = (0, 0, width, height) if corner == "whole image" else (x, y, x + side, y + side)
     free = draw(plain(width, height), seen((middle, MASKED)))
     bottom = middle[1] - height // 100  # above the box's line, which lies astride its edge
     rows, columns = np.nonzero(changed(free[:bottom]))
@@ -98,13 +98,13 @@ def test_labels_are_whole_at_every_edge(width, height, corner):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (16, 16), (5, 400), (400, 5), (60, 60)])
-def test_pictures_smaller_than_a_label(width, height):
+def test_images_smaller_than_a_label(width, height):
     annotated = draw(plain(width, height), seen(((0, 0, width, height), MASKED)))
     assert annotated.shape == (height, width, 3)
     assert changed(annotated).any()
 
 
-def test_letters_grow_with_the_picture():
+def test_letters_grow_with_the_image():
     heights = []
     for scale in (1, 2, 4):
         frame = plain(960 * scale, 540 * scale)
@@ -167,10 +167,10 @@ def test_in_a_crowd_labels_shrink_rather_than_hide_other_faces():
 
 
 def test_the_outline_of_an_uncertain_answer_is_grey():
-    sure, unsure = (draw(plain(300, 200), seen(((50, 80, 150, 180), row))) for row in ((0.9, 0.1), (0.7, 0.3)))
-    assert sure[179, 100].tolist() == list(GREEN)
-    assert len(set(unsure[179, 100].tolist())) == 1
-    assert (unsure[:80] == GREEN).all(axis=2).any()  # the label keeps the class's colour
+    certain, uncertain = (draw(plain(300, 200), seen(((50, 80, 150, 180), row))) for row in ((0.9, 0.1), (0.7, 0.3)))
+    assert certain[179, 100].tolist() == list(GREEN)
+    assert len(set(uncertain[179, 100].tolist())) == 1
+    assert (uncertain[:80] == GREEN).all(axis=2).any()  # the label keeps the class's colour
 
 
 THREE = (*NAMES, "mask_weared_incorrect")

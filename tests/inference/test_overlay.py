@@ -1,4 +1,4 @@
-"""The overlay: what it says, legible on any picture, and not over faces where there is another place."""
+"""The overlay: what it says, legible on any image, and not over faces where there is another place."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def seen(*boxes: Sequence[int], class_names: tuple[str, ...] = NAMES, class_id: 
 
 
 def drawn(width: int, height: int, detections: Detections, overlay: Overlay | None = None) -> np.ndarray:
-    picture = np.full((height, width, 3), GREY, np.uint8)
-    (overlay or Overlay()).draw(picture, detections)
-    return picture
+    image = np.full((height, width, 3), GREY, np.uint8)
+    (overlay or Overlay()).draw(image, detections)
+    return image
 
 
 def changed(image: np.ndarray) -> np.ndarray:
@@ -36,14 +36,14 @@ def changed(image: np.ndarray) -> np.ndarray:
 
 
 def corner_of(image: np.ndarray) -> str:
-    """Where in the picture something is drawn."""
+    """Where in the image something is drawn."""
     rows, columns = np.nonzero(changed(image))
     vertical = "top" if rows.mean() < image.shape[0] / 2 else "bottom"
     return f"{vertical} {'left' if columns.mean() < image.shape[1] / 2 else 'right'}"
 
 
 def in_corner(width: int, height: int, corner: str) -> tuple[int, int, int, int]:
-    """A box of a quarter of the picture."""
+    """A box of a quarter of the image."""
     x, y = ("right" in corner) * width // 2, ("bottom" in corner) * height // 2
     return x, y, x + width // 2, y + height // 2
 
@@ -93,7 +93,7 @@ def test_it_stays_in_its_corner_until_a_face_comes():
 
 
 @pytest.mark.parametrize(("width", "height"), [(140, 100), (120, 160), (60, 100)])
-def test_on_small_pictures_the_numbers_alone_are_left(width, height):
+def test_on_small_images_the_numbers_alone_are_left(width, height):
     image = drawn(width, height, seen())
     rows, columns = np.nonzero(changed(image))
     assert len(rows) > 0

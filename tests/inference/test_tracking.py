@@ -1,4 +1,4 @@
-"""Faces followed through synthetic videos: numbers that stay, answers that are steady and yet in time."""
+"""Faces tracked through synthetic videos: numbers that stay, predictions that are steady and yet in time."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def moved(box: Sequence[int], by: int) -> tuple[int, ...]:
     return (box[0] + by, box[1], box[2] + by, box[3])
 
 
-def labels_of(answers: Sequence[Sequence[float]], frame_rate: float, tracker: Tracker | None = None) -> list[str]:
-    """The labels of one still face whose answers are those."""
+def labels_of(predictions: Sequence[Sequence[float]], frame_rate: float, tracker: Tracker | None = None) -> list[str]:
+    """The labels of one still face whose predictions are those."""
     tracker = tracker or Tracker()
-    return [tracker.update(seen((HERE, answer)), i / frame_rate).labels[0] for i, answer in enumerate(answers)]
+    return [
+        tracker.update(seen((HERE, prediction)), i / frame_rate).labels[0] for i, prediction in enumerate(predictions)
+    ]
 
 
 def tracks_of(frames: Sequence[Sequence[Sequence[int]]], frame_rate: float = 25.0) -> list[list[int | None]]:
@@ -88,13 +90,13 @@ def test_pairs_are_made_by_the_largest_overlap():
     assert match_greedily(np.empty((0, 3)), 0.2) == match_greedily(np.empty((3, 0)), 0.2) == {}
 
 
-# --- steady answers ---
+# --- steady predictions ---
 
 
 @pytest.mark.parametrize("frame_rate", [5, 25, 60])
 def test_one_odd_answer_changes_no_label(frame_rate):
-    answers = [BARE] * 10 + [MASKED] + [BARE] * 10
-    assert labels_of(answers, frame_rate) == ["without_mask"] * 21
+    predictions = [BARE] * 10 + [MASKED] + [BARE] * 10
+    assert labels_of(predictions, frame_rate) == ["without_mask"] * 21
 
 
 def test_guesses_change_no_label():
@@ -108,7 +110,7 @@ def test_a_mask_put_on_shows_within_five_frames(seconds_before, frame_rate):
     before = round(seconds_before * frame_rate)
     labels = labels_of([BARE] * before + [(0.3, 0.7), (0.8, 0.2)] + [MASKED] * 10, frame_rate)
     changed = labels.index("with_mask")
-    assert changed <= before + 1 + 5  # the classifier itself changes its answer at before + 1
+    assert changed <= before + 1 + 5  # the classifier itself changes its prediction at before + 1
     assert set(labels[changed:]) == {"with_mask"}
 
 
@@ -129,7 +131,7 @@ def test_held_faces_keep_their_tracks_and_count_once():
 
 
 def test_what_is_always_uncertain_stays_so():
-    """Places that are no face get such answers: being seen often must not make them sure."""
+    """Places that are no face get such predictions: being seen often must not make them confident."""
     tracker = Tracker()
     for i in range(100):
         followed = tracker.update(seen((HERE, (0.7, 0.3))), i / 25)

@@ -16,7 +16,7 @@ from mask_detection.io.images import read_image
 from mask_detection.utils.boxes import box_iou
 from tests.helpers.paths import EXAMPLES
 
-FACE_KEYS = {"box", "label", "probability", "face_confidence"}
+FACE_KEYS = {"box", "label", "probability", "face_confidence", "probabilities"}
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def detect(tiny_model: Path):
 
 @pytest.fixture
 def album(tmp_path: Path, small_portrait: np.ndarray, make_image) -> Path:
-    """A folder with pictures, folders in it, hidden files and others."""
+    """A folder with images, folders in it, hidden files and others."""
     folder = tmp_path / "album"
     (folder / "summer" / "beach").mkdir(parents=True)
     (folder / ".cache").mkdir()
@@ -40,7 +40,7 @@ def album(tmp_path: Path, small_portrait: np.ndarray, make_image) -> Path:
     cv2.imwrite(str(folder / "summer" / "sea.jpg"), make_image())
     cv2.imwrite(str(folder / "summer" / "beach" / "portrait.png"), make_image(seed=1))
     cv2.imwrite(str(folder / ".cache" / "thumbnail.png"), make_image(seed=2))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -56,14 +56,14 @@ def files_below(folder: Path) -> list[str]:
 
 
 def test_a_photo_is_annotated_and_described(detect, photo, tmp_path, capsys):
-    output, answers = tmp_path / "annotated.png", tmp_path / "answers.jsonl"
+    output, records = tmp_path / "annotated.png", tmp_path / "records.jsonl"
 
-    assert detect("--image", photo, "--output", output, "--json", answers) == cli.EXIT_DONE
+    assert detect("--image", photo, "--output", output, "--json", records) == cli.EXIT_DONE
 
-    (answer,) = lines_of(answers)
-    assert set(answer) == {"image", "width", "height", "faces"}
-    assert (answer["image"], answer["width"], answer["height"]) == (str(photo), 240, 240)
-    (face,) = answer["faces"]
+    (record,) = lines_of(records)
+    assert set(record) == {"image", "width", "height", "faces"}
+    assert (record["image"], record["width"], record["height"]) == (str(photo), 240, 240)
+    (face,) = record["faces"]
     assert FACE_KEYS <= set(face) <= FACE_KEYS | {"uncertain"}
     x1, y1, x2, y2 = face["box"]
     assert 0 <= x1 < x2 <= 240
@@ -81,9 +81,9 @@ def test_a_photo_is_annotated_and_described(detect, photo, tmp_path, capsys):
 
 
 def test_the_face_is_where_the_portrait_has_it(detect, tmp_path):
-    detect("--image", EXAMPLES / "without_mask.jpg", "--json", tmp_path / "answers.jsonl")
+    detect("--image", EXAMPLES / "without_mask.jpg", "--json", tmp_path / "records.jsonl")
     truth = json.loads((EXAMPLES / "expected.json").read_text())["without_mask.jpg"][0]["box"]
-    found = lines_of(tmp_path / "answers.jsonl")[0]["faces"][0]["box"]
+    found = lines_of(tmp_path / "records.jsonl")[0]["faces"][0]["box"]
     assert box_iou(np.array([truth]), np.array([found]))[0, 0] > 0.4
 
 
@@ -165,20 +165,20 @@ def test_an_input_without_images_beside_others_is_one_that_failed(detect, photo,
 
 
 def test_an_old_output_is_replaced_by_the_new_one(detect, photo, tmp_path):
-    output, answers = tmp_path / "out.png", tmp_path / "a.jsonl"
+    output, records = tmp_path / "out.png", tmp_path / "a.jsonl"
     output.write_bytes(b"old")
-    answers.write_text("old")
-    assert detect("--image", photo, "--output", output, "--json", answers) == cli.EXIT_DONE
+    records.write_text("old")
+    assert detect("--image", photo, "--output", output, "--json", records) == cli.EXIT_DONE
     assert read_image(output).shape == (240, 240, 3)
-    assert len(lines_of(answers)) == 1
+    assert len(lines_of(records)) == 1
     assert files_below(tmp_path) == ["a.jsonl", "out.png", "photos/portrait.png"]
 
 
 def test_ctrl_c_keeps_what_was_done(detect, album, tmp_path, interrupt_after):
     interrupt_after(2)
-    output, answers = tmp_path / "out", tmp_path / "a.jsonl"
-    assert detect("--image", album, "--output", output, "--json", answers) == cli.EXIT_INTERRUPTED
-    assert len(lines_of(answers)) == 2
+    output, records = tmp_path / "out", tmp_path / "a.jsonl"
+    assert detect("--image", album, "--output", output, "--json", records) == cli.EXIT_INTERRUPTED
+    assert len(lines_of(records)) == 2
     assert files_below(output) == ["portrait.png", "summer/beach/portrait.png"]
     assert not list(tmp_path.rglob("*.part*"))
 
@@ -204,14 +204,14 @@ def test_without_a_screen_and_an_output_there_is_nothing_to_do(photo, no_display
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The pictures shown in a window that is not there; q is pressed at the second."""
-    pictures: list[np.ndarray] = []
+    """The images shown in a window that is not there; q is pressed at the second."""
+    images: list[np.ndarray] = []
     monkeypatch.setattr("mask_detection.io.window.can_show_window", lambda: True)
-    monkeypatch.setattr(cv2, "imshow", lambda _, picture: pictures.append(picture))
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: images.append(image))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    monkeypatch.setattr(cv2, "waitKey", lambda _=0: ord(" ") if len(pictures) < 2 else ord("q"))
-    return pictures
+    monkeypatch.setattr(cv2, "waitKey", lambda _=0: ord(" ") if len(images) < 2 else ord("q"))
+    return images
 
 
 def test_photos_are_shown_until_q_and_the_rest_still_done(album, tiny_model, tmp_path, shown):
@@ -232,12 +232,12 @@ def test_large_photos_fit_on_the_screen(photo, portrait, tiny_model, shown):
 # --- with the real weights, on real photos ---
 
 
-def labels_found(answers: Path, *options: str) -> dict[str, list[str]]:
+def labels_found(records: Path, *options: str) -> dict[str, list[str]]:
     """The labels, sorted, that the shipped model gives the faces of each example."""
     photos = [str(EXAMPLES / name) for name in expected_labels()]
-    status = detect_mask_image.main(["--image", *photos, "--json", str(answers), "--no-display", *options])
+    status = detect_mask_image.main(["--image", *photos, "--json", str(records), "--no-display", *options])
     assert status == cli.EXIT_DONE
-    return {Path(line["image"]).name: sorted(face["label"] for face in line["faces"]) for line in lines_of(answers)}
+    return {Path(line["image"]).name: sorted(face["label"] for face in line["faces"]) for line in lines_of(records)}
 
 
 def expected_labels() -> dict[str, list[str]]:
@@ -245,19 +245,19 @@ def expected_labels() -> dict[str, list[str]]:
     return {name: sorted(face["label"] for face in faces) for name, faces in expected.items()}
 
 
-def test_the_portraits_are_told_right_in_a_fresh_clone(tmp_path):
+def test_the_portraits_are_classified_right_in_a_fresh_clone(tmp_path):
     found = labels_found(tmp_path / "a.jsonl", "--detector", "haar")
     assert found["with_mask.jpg"] == ["with_mask"]
     assert found["without_mask.jpg"] == ["without_mask"]
 
 
-def test_all_examples_are_told_right_with_the_caffe_detector(shared, tmp_path):
+def test_all_examples_are_classified_right_with_the_caffe_detector(shared, tmp_path):
     found = labels_found(tmp_path / "a.jsonl", "--detector", "caffe", "--face", str(shared / "face_detector"))
     assert found == expected_labels()
 
 
 def street_faces(annotation: Path) -> list[dict]:
-    """The faces of a VOC annotation as the project's answers write them."""
+    """The faces of a VOC annotation as the project's records write them."""
     root = ElementTree.parse(annotation).getroot()  # noqa: S314 (our own data)
     faces = []
     for item in root.iter("object"):
@@ -268,13 +268,13 @@ def street_faces(annotation: Path) -> list[dict]:
 
 def test_street_photos_end_to_end(shared, tmp_path):
     photos = sorted((shared / "street" / "images").iterdir())[::125]
-    answers, output = tmp_path / "a.jsonl", tmp_path / "out"
+    records, output = tmp_path / "a.jsonl", tmp_path / "out"
     face = ["--detector", "caffe", "--face", str(shared / "face_detector")]
-    files = ["--image", *map(str, photos), "--output", str(output), "--json", str(answers)]
+    files = ["--image", *map(str, photos), "--output", str(output), "--json", str(records)]
 
     assert detect_mask_image.main([*files, "--no-display", *face]) == cli.EXIT_DONE
 
-    lines = lines_of(answers)
+    lines = lines_of(records)
     assert [Path(line["image"]) for line in lines] == photos
     assert len(files_below(output)) == len(photos)
     pairs = []
@@ -283,6 +283,6 @@ def test_street_photos_end_to_end(shared, tmp_path):
         truth = street_faces(shared / "street" / "annotations" / f"{photo.stem}.xml")
         overlaps = box_iou(*(np.array([f["box"] for f in faces]).reshape(-1, 4) for faces in (truth, line["faces"])))
         pairs += [(truth[i]["label"], line["faces"][j]["label"]) for i, j in np.argwhere(overlaps > 0.4)]
-    certain = [(true, told) for true, told in pairs if true in {"with_mask", "without_mask"}]
+    certain = [(true, predicted) for true, predicted in pairs if true in {"with_mask", "without_mask"}]
     assert len(certain) >= 5
-    assert sum(true == told for true, told in certain) >= 0.8 * len(certain)
+    assert sum(true == predicted for true, predicted in certain) >= 0.8 * len(certain)

@@ -178,7 +178,7 @@ def test_ctrl_c_keeps_what_was_done(detect, video, tmp_path, suffix, interrupt_a
 def test_q_and_escape_end_the_video_well(video, tiny_model, tmp_path, monkeypatch, key):
     shown: list[np.ndarray] = []
     monkeypatch.setattr("mask_detection.io.window.can_show_window", lambda: True)
-    monkeypatch.setattr(cv2, "imshow", lambda _, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
     monkeypatch.setattr(cv2, "waitKey", lambda _: -1 if len(shown) < 4 else key)

@@ -1,4 +1,4 @@
-"""The face detector's targets, decoding, loss and pictures: what each of them promises, without any training."""
+"""The face detector's targets, decoding, loss and images: what each of them promises, without any training."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_of_two_faces_at_one_place_the_smaller_counts():
     assert set(classes) == {WITHOUT_MASK}
 
 
-def test_a_picture_without_faces_asks_for_nothing():
+def test_a_image_without_faces_asks_for_nothing():
     targets = make_targets(np.empty((0, 4)), np.empty(0, int), SIZE)
     assert not targets[:, TARGET_FACE].any()
 
@@ -105,7 +105,7 @@ def test_a_face_of_no_class_is_a_face_all_the_same():
 
 @pytest.fixture(scope="module")
 def loss():
-    """The loss as a function of one picture's targets and outputs."""
+    """The loss as a function of one image's targets and outputs."""
     from mask_detection.training.detector.loss import detector_loss
     from mask_detection.utils.tensorflow import start_tensorflow
 
@@ -152,7 +152,7 @@ def test_generalised_iou_is_that_of_the_boxes():
     np.testing.assert_allclose(generalised_iou(truth, np.log(found)), iou - (hull - union) / hull, atol=1e-4)
 
 
-# --- pictures to learn from ---
+# --- images to learn from ---
 
 
 def marked_photo(rng: np.random.Generator, count: int = 3) -> LabelledImage:
@@ -220,7 +220,7 @@ def test_of_a_face_that_is_half_cut_off_the_class_is_not_asked():
     assert labels == {UNKNOWN_CLASS, IGNORED}
 
 
-def test_the_same_state_gives_the_same_picture():
+def test_the_same_state_gives_the_same_image():
     rng = np.random.default_rng(3)
     photos = [marked_photo(rng) for _ in range(4)]
     one, other = (make_image(lambda rng: photos[rng.integers(4)], 128, np.random.default_rng(7)) for _ in range(2))
@@ -230,6 +230,6 @@ def test_the_same_state_gives_the_same_picture():
 
 def test_photos_without_faces_make_images_too():
     empty = LabelledImage(np.zeros((50, 80, 3), np.uint8), np.empty((0, 4), np.float32), np.empty(0, int))
-    picture = make_image(lambda _: empty, 96, np.random.default_rng(0))
-    assert picture.image.shape == (96, 96, 3)
-    assert picture.boxes.shape == (0, 4)
+    image = make_image(lambda _: empty, 96, np.random.default_rng(0))
+    assert image.image.shape == (96, 96, 3)
+    assert image.boxes.shape == (0, 4)
