@@ -324,17 +324,24 @@ def _load_with_confidence(load_networks: Callable[[], Networks], confidence: flo
 
 
 class _Loader:
-    """Loads networks as often as asked; what there is to log of them is logged the first time only."""
+    """Loads networks as often as asked; what there is to log of them is logged the first time only.
+
+    They are loaded one after the other, whichever thread asks: it takes memory for a moment, an export is then made
+    once only, and how much is logged is a matter of all threads.
+    """
+
+    _in_turn = threading.RLock()  # again, where a loader asks another one
 
     def __init__(self, load_networks: Callable[[], Networks]) -> None:
         self._load_networks = load_networks
         self._has_loaded = False
 
     def __call__(self) -> Networks:
-        with _errors_only() if self._has_loaded else nullcontext():
-            networks = self._load_networks()
-        self._has_loaded = True
-        return networks
+        with self._in_turn:
+            with _errors_only() if self._has_loaded else nullcontext():
+                networks = self._load_networks()
+            self._has_loaded = True
+            return networks
 
 
 @contextmanager

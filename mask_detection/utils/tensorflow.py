@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mask_detection.utils.process_wide import process_wide
+
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -50,6 +52,7 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda batch: function(batch).numpy()
 
 
+@process_wide
 @contextmanager
 def silent_native_libraries() -> Iterator[None]:
     """Point file descriptor 2 at nothing, while what Python writes to ``sys.stderr`` still arrives.

@@ -7,11 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 import cv2
+
+from mask_detection.utils.process_wide import process_wide
 
 MAX_THREADS = 4  # more rarely find work: by then reading and writing, one frame after the other, take as long
 MAX_WAITING = 2  # results that are finished before the loop asks for them
@@ -48,16 +50,24 @@ def overlapped(
     Raises:
         Exception: whatever ``make_function`` raises.
     """
-    opencv_threads = cv2.getNumThreads()
     pool = _WorkerPool(make_function, items, n_threads)
-    if n_threads > 1:
-        cv2.setNumThreads(1)
+    with _opencv_in_one_thread() if n_threads > 1 else nullcontext():
+        try:
+            pool.start()
+            yield pool.results()
+        finally:
+            pool.stop()
+
+
+@process_wide
+@contextmanager
+def _opencv_in_one_thread() -> Iterator[None]:
+    n_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     try:
-        pool.start()
-        yield pool.results()
+        yield
     finally:
-        pool.stop()
-        cv2.setNumThreads(opencv_threads)
+        cv2.setNumThreads(n_threads)
 
 
 class _WorkerPool(Generic[Item, Result]):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,9 +21,15 @@ from PIL import Image
 import mask_detection
 from mask_detection import MaskDetectionError
 from mask_detection.inference import detector as detector_module
+from mask_detection.inference.detector import MaskDetector
+from mask_detection.utils import defaults
 from tests.helpers.paths import EXAMPLES, ROOT
 
 GROUP = EXAMPLES / "group.jpg"
+LAZY = {
+    **{"classifier": defaults.MODEL_FILE, "face_detector": "haar", "face_folder": defaults.FACE_FOLDER},
+    **{"class_names": None, "confidence": 0.5, "detect_size": None, "one_stage": False},
+}
 
 
 @pytest.fixture(scope="module")
@@ -186,25 +197,99 @@ def test_in_one_stage_mode_a_face_that_is_not_found_gets_even_probabilities(grou
 # --- threads and replicas ---
 
 
-@pytest.mark.parametrize("kind", ["builtin", "haar", "yunet", "caffe"])
-def test_several_threads_may_share_one_detector(kind, group, request):
+N_THREADS = 4
+
+
+@pytest.fixture(scope="module", params=["builtin", "haar", "yunet", "caffe", "one-stage"])
+def shared_detector(request) -> mask_detection.MaskDetector:
+    """A detector of each kind."""
+    if request.param == "one-stage":
+        return mask_detection.load(one_stage=True)
     folder = ROOT / "face_detector"
-    if kind in ("yunet", "caffe"):
+    if request.param in ("yunet", "caffe"):
         folder = request.getfixturevalue("shared") / "face_detector"
-    detector = mask_detection.load(face_detector=kind, face_folder=folder)
+    return mask_detection.load(face_detector=request.param, face_folder=folder)
+
+
+@pytest.fixture(scope="module")
+def views(group) -> list[np.ndarray]:
+    """Images of four shapes, so that networks are set up anew all the time."""
     small = cv2.resize(group, None, fx=0.6, fy=0.6)
-    images = [small, small[:, ::-1], small[: len(small) // 2], cv2.resize(small, None, fx=0.7, fy=0.7)]
-    alone = [detector(image) for image in images]
-    assert all(len(faces) for faces in alone)
-    start = threading.Barrier(4)
+    return [small, small[:, ::-1], small[: len(small) // 2], cv2.resize(small, None, fx=0.7, fy=0.7)]
 
-    def work(number: int) -> list[mask_detection.Detections]:
+
+def in_threads(work: Callable[[int], object]) -> list[object]:
+    """Do the same in four threads that start at once; the errors of any are raised."""
+    start = threading.Barrier(N_THREADS)
+
+    def begin(number: int) -> object:
         start.wait()
-        return [detector(images[(number + i) % 4]) for i in range(4)]
+        return work(number)
 
-    with ThreadPoolExecutor(4) as pool:
-        for number, found in enumerate(pool.map(work, range(4))):
-            assert all(same(faces, alone[(number + i) % 4]) for i, faces in enumerate(found))
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        return list(pool.map(begin, range(N_THREADS)))
+
+
+def test_several_threads_may_share_one_detector(shared_detector, views):
+    alone = [shared_detector(view) for view in views]
+    assert all(len(faces) for faces in alone)
+    all_found = in_threads(lambda number: [shared_detector(views[(number + i) % 4]) for i in range(4)])
+    for number, found in enumerate(all_found):
+        assert all(same(faces, alone[(number + i) % 4]) for i, faces in enumerate(found))
+
+
+def test_threads_may_use_it_in_every_way_at_once(shared_detector, views):
+    def find(view: np.ndarray) -> mask_detection.Detections:
+        boxes, _ = shared_detector.find_faces(view)
+        return shared_detector.classify(view, boxes)
+
+    ways = [
+        shared_detector,
+        find,
+        lambda view: shared_detector.with_confidence(0.2)(view),
+        lambda view: shared_detector.replica()(view),
+    ]
+    alone = [[way(view) for view in views] for way in ways]
+    all_found = in_threads(lambda number: [ways[(number + i) % 4](views[i]) for i in range(4)])
+    for number, found in enumerate(all_found):
+        for i, faces in enumerate(found):
+            assert same(faces, alone[(number + i) % 4][i]), (number, i)
+
+
+def test_threads_that_meet_at_the_first_use_load_once(monkeypatch, group):
+    loads = []
+    load = detector_module.load_networks
+    monkeypatch.setattr(detector_module, "load_networks", lambda **how: loads.append(how) or load(**how))
+    detector = MaskDetector(partial(detector_module.load_networks, **LAZY))
+    found = in_threads(lambda _: detector(group))
+    assert len(loads) == 1
+    assert all(same(faces, found[0]) for faces in found)
+
+
+def test_loading_in_threads_leaves_the_log_as_it_was():
+    """Replicas are loaded in silence; of two at once, neither must take the silence for what was there before."""
+    logger = logging.getLogger("mask_detection")
+    level = logger.level
+    detector = MaskDetector(lambda: time.sleep(0.02))
+    detector.load()
+
+    def load(number: int) -> None:
+        time.sleep(0.01 * number)
+        for _ in range(3):
+            detector.replica()
+
+    in_threads(load)
+    assert logger.level == level
+
+
+@pytest.mark.xdist_group("tensorflow")
+def test_an_export_is_made_once_by_all_threads(tiny_model, tmp_path, caplog, group):
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not made for this machine")
+    model = Path(shutil.copy(tiny_model, tmp_path / "model.h5"))
+    caplog.set_level(logging.INFO, "mask_detection")
+    in_threads(lambda _: mask_detection.load(model, "haar")(group))
+    assert caplog.text.count("wrote its faster TFLite export") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.h5", "model.tflite"]
 
 
 def test_networks_are_loaded_when_needed_and_once(monkeypatch):

@@ -15,7 +15,7 @@ import detect_mask_video
 from mask_detection.commands import cli
 from tests.helpers.videos import FRAME_COUNT, FRAME_RATE, FRAME_SIZE, Facts, facts_of, lines_of, write_video
 
-FACE_KEYS = {"box", "label", "probability", "face_confidence", "track"}
+FACE_KEYS = {"box", "label", "probability", "face_confidence", "track", "probabilities"}
 
 
 # --- outputs ---

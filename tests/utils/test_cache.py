@@ -74,7 +74,9 @@ def test_the_script_needs_no_home(environment, photo, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["a file", "a folder in its place", "denied"])
-@pytest.mark.parametrize("kind", ["yunet", "classifier", "groups"])
+@pytest.mark.parametrize(
+    "kind", ["yunet", pytest.param("classifier", marks=pytest.mark.xdist_group("tensorflow")), "groups"]
+)
 def test_a_damaged_cache_costs_no_more_than_time(kind, place, tiny_model, shared, monkeypatch, tmp_path):
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not made for this machine")
     folder = tmp_path / "cache"
