@@ -495,7 +495,7 @@ def test_pauses_grow_and_end_in_time(camera, pauses):
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 3.7])
 
 
-def test_a_camera_that_is_unplugged_is_said(detect, camera, pauses, tmp_path, errors):
+def test_a_camera_that_is_unplugged_is_said(detect, camera, pauses, at_once, tmp_path, errors):
     camera([True] * 5 + [False])
     output = tmp_path / "annotated.avi"
     assert detect(0, "--output", output, "--timeout", 7) == cli.EXIT_SOME_FAILED
