@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -198,8 +199,16 @@ def test_what_ends_a_command_becomes_a_status_and_a_line(outcome, status, line, 
     assert line is None or printed.err == line
 
 
+@pytest.fixture
+def heed_ctrl_c() -> Iterator[None]:
+    """Undo what a shell does to commands that it starts in the background: to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
-def test_every_end_is_like_ctrl_c_and_those_after_it_let_the_outputs_be_finished(ending, capsys):
+def test_every_end_is_like_ctrl_c_and_those_after_it_let_the_outputs_be_finished(ending, heed_ctrl_c, capsys):
     finished, others = [], [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
 
     @cli.command
