@@ -6,7 +6,7 @@ python detect_mask_video.py --source rtsp://camera.local/stream --log faces.json
 python detect_mask_video.py --alert-command "paplay bell.oga" --alert-after 5
 
 In the window, q or ESC stops. Exit status: 0 all done, 1 the source broke off and the frames until then were done,
-2 nothing could be done, 130 interrupted by Ctrl-C or SIGTERM (what was written until then is kept).
+2 nothing could be done, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP (what was written until then is kept).
 """
 
 from __future__ import annotations
