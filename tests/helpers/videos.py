@@ -15,7 +15,7 @@ import numpy as np
 
 FRAME_RATE = 10.0
 FRAME_SIZE = 240  # width and height of generated videos in pixels
-FRAME_COUNT = 30
+FRAME_COUNT = 20
 
 CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
 

@@ -24,6 +24,7 @@ from mask_detection.inference import detector as detector_module
 from mask_detection.inference.detector import MaskDetector
 from mask_detection.utils import defaults
 from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.videos import FRAME_COUNT
 
 GROUP = EXAMPLES / "group.jpg"
 LAZY = {
@@ -328,7 +329,7 @@ def test_what_contradicts_itself_is_refused():
 def test_the_faces_of_a_video_are_tracked(video):
     detector = mask_detection.load(face_detector="haar")
     results = list(detector.track(video))
-    assert [frame.index for frame, _ in results] == list(range(30))
+    assert [frame.index for frame, _ in results] == list(range(FRAME_COUNT))
     assert {face.track for _, faces in results for face in faces} == {1}
 
 
