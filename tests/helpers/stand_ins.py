@@ -57,3 +57,32 @@ def _frame(letter: str) -> np.ndarray:
     if letter in COLORS:
         cv2.rectangle(frame, CARD[:2], CARD[2:], COLORS[letter], cv2.FILLED)
     return frame
+
+
+class Camera:
+    """Stands in for ``cv2.VideoCapture``: a camera that doesn't know its frame rate.
+
+    Attributes:
+        shots: what each reading gives, True for a picture; the last goes on for ever.
+        n_opened: how often it was opened.
+    """
+
+    shots: list[bool]
+    frame_rate = 0.0
+    n_opened = 0
+
+    def __init__(self) -> None:
+        type(self).n_opened += 1
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def get(self, key: int) -> float:
+        return self.frame_rate if key == cv2.CAP_PROP_FPS else 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        arrived = self.shots.pop(0) if len(self.shots) > 1 else self.shots[0]
+        return arrived, np.full((120, 160, 3), 80, np.uint8) if arrived else None
+
+    def release(self) -> None:
+        pass

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +65,20 @@ class Act(NamedTuple):
 
 
 GONE = None  # the act of a server that has nothing to show
+
+
+N_SHOWN = 15  # pictures that a stream shows before something happens to it
+
+
+def shown(first_level: int = 0, size: tuple[int, int] = (160, 120)) -> list[np.ndarray]:
+    """Grey pictures, each 5 levels lighter than the one before; size is width, height in pixels."""
+    width, height = size
+    return [np.full((height, width, 3), first_level + 5 * i, np.uint8) for i in range(N_SHOWN)]
+
+
+def endless(images: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """These images, and then the last one for as long as there is somebody to see it."""
+    return chain(images, repeat(images[-1]))
 
 
 class MjpegServer(ThreadingHTTPServer):
