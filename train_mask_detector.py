@@ -65,8 +65,15 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="then train the last blocks too (default: 0)",
     )
     add("--batch-size", type=options.positive_int, default=32, help="images in a batch (default: %(default)s)")
-    add("--learning-rate", type=float, default=1e-4, help="of the Adam optimizer (default: %(default)s)")
-    add("--views", type=options.positive_int, default=4, help="augmented copies of each image (default: %(default)s)")
+    add(
+        "--learning-rate", type=options.learning_rate, default=1e-4, help="of the Adam optimizer (default: %(default)s)"
+    )
+    add(
+        "--views",
+        type=options.whole_number(1, options.MAX_COPIES),
+        default=4,
+        help="augmented copies of each image (default: %(default)s)",
+    )
     add("--augmentation", choices=("street", "classic"), default="street", help="their kind (default: %(default)s)")
     add("--head", choices=("classic", "flatten"), default="classic", help="the layers above MobileNetV2's features")
     add("--image-size", type=image_size, default=224, help="width and height of the input (default: %(default)s)")
@@ -98,7 +105,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--validation-size", type=options.fraction, default=0.1, help="fraction for validation (default: %(default)s)")
     add("--test-size", type=options.fraction, default=0.2, help="fraction for the final test (default: %(default)s)")
-    add("--seed", type=int, default=42, help="the same seed gives the same split and copies (default: %(default)s)")
+    add(
+        "--seed",
+        type=options.seed,
+        default=42,
+        help="the same seed gives the same split and copies (default: %(default)s)",
+    )
 
 
 def h5_file(text: str) -> Path:

@@ -96,6 +96,7 @@ def exit_status(failed: int, total: int) -> int:
 def _quieten_libraries() -> None:
     """Spare OpenCV and FFmpeg log lines that nobody sees, and the terminal Pillow's warnings."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(defaults.MAX_PIXELS))
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     warnings.filterwarnings("ignore", module="PIL")
 

@@ -80,14 +80,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--jitter",
-        type=options.count,
+        type=options.copies,
         default=0,
         metavar="N",
         help="cut out every face N times more, its box moved (default: %(default)s)",
     )
     add(
         "--background",
-        type=options.count,
+        type=options.copies,
         default=0,
         metavar="N",
         help="cut out N places a photo without a face (default: %(default)s)",

@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import re
+import reprlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 BUILTIN_MODEL = Path("builtin")  # as --model, the older spelling of --one-stage
 STANDARD_OUTPUTS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
+MAX_SECONDS = 366 * 24 * 3600.0
+MAX_COUNT = 1_000_000_000
+MAX_COPIES = 1000
+MAX_DIGITS = 20  # that a number is read of
 SOURCE_VARIABLE = "MASK_SOURCE"  # of the environment
 LONGEST_SOURCE = 10_000  # characters
 
@@ -49,19 +55,30 @@ def fraction(text: str) -> float:
     return value
 
 
-def positive_int(text: str) -> int:
-    """An argument's whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number in these limits."""
+
+    def parse(text: str) -> int:
+        value = int(text) if len(text) <= MAX_DIGITS else most + 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is not a whole number from {least} to {most:,}")
+        return value
+
+    parse.__name__ = "whole number"  # as argparse calls what is no number at all
+    return parse
 
 
-def count(text: str) -> int:
-    """An argument's whole number from 0 on."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+positive_int = whole_number(1, MAX_COUNT)
+count = whole_number(0, MAX_COUNT)
+copies = whole_number(0, MAX_COPIES)  # of each image or face
+seed = whole_number(0, 2**32 - 1)  # as NumPy and Keras take it
+
+
+def learning_rate(text: str) -> float:
+    """An argument's number above 0, and at most 1."""
+    value = float(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return value
 
 
@@ -69,8 +86,8 @@ def seconds(text: str) -> float:
     """An argument's duration in seconds: a plain number, or one with a unit such as ``5s``, ``10m`` or ``1h``."""
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([smh]?)\s*", text.lower())
     value = float(match[1]) * SECONDS_PER_UNIT[match[2]] if match else math.nan
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a duration from 0 s on, such as 30, 5s, 10m or 1h")
+    if not 0.0 <= value <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not a duration up to a year, such as 30, 5s, 10m or 1h")
     return value
 
 
@@ -178,7 +195,7 @@ def add_face_detector_options(parser: argparse.ArgumentParser, default: str | No
     )
     parser.add_argument(
         "--detect-size",
-        type=positive_int,
+        type=whole_number(1, defaults.MAX_DETECT_SIZE),
         metavar="PIXELS",
         help="scale an image's longer side to this for the face detector: larger finds smaller faces and takes longer "
         "(default: the detector's own choice)",

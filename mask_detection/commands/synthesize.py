@@ -57,8 +57,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="KIND",
         help=f"of {', '.join(KINDS)}; one that is named twice is taken twice as often (default: all)",
     )
-    add("--per-face", type=options.positive_int, default=1, metavar="N", help="crops of a face (default: %(default)s)")
-    add("--seed", type=int, default=1, help="another one gives other masks (default: %(default)s)")
+    add(
+        "--per-face",
+        type=options.whole_number(1, options.MAX_COPIES),
+        default=1,
+        metavar="N",
+        help="crops of a face (default: %(default)s)",
+    )
+    add("--seed", type=options.seed, default=1, help="another one gives other masks (default: %(default)s)")
     add("--size", type=options.positive_int, default=224, help="smaller side at most, in pixels (default: %(default)s)")
     add(
         "--min-size",

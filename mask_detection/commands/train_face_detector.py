@@ -80,10 +80,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--steps", type=options.positive_int, metavar="N", help="batches an epoch (default: as many images as photos)")
     add("--batch-size", type=options.positive_int, default=16, help="images in a batch (default: %(default)s)")
-    add("--learning-rate", type=float, default=5e-4, help="the highest, of AdamW (default: %(default)s)")
+    add(
+        "--learning-rate", type=options.learning_rate, default=5e-4, help="the highest, of AdamW (default: %(default)s)"
+    )
     add("--size", type=input_size, default=320, help="of the images, in pixels (default: %(default)s)")
     add("--final-size", type=input_size, default=416, help="in the last epochs (default: %(default)s)")
-    add("--seed", type=int, default=42, help="the same seed gives the same images (default: %(default)s)")
+    add("--seed", type=options.seed, default=42, help="the same seed gives the same images (default: %(default)s)")
 
 
 def tflite_file(text: str) -> Path:

@@ -164,7 +164,12 @@ class MaskDetector:
         return self.load().classifier is None
 
     def with_confidence(self, confidence: float) -> MaskDetector:
-        """The same detector with another confidence, on the same networks."""
+        """The same detector with another confidence, on the same networks.
+
+        Raises:
+            MaskDetectionError: it is not between 0 and 1.
+        """
+        models.check_confidence(confidence)
         face_detector, classifier = self.load()
         face_detector = copy.copy(face_detector)
         face_detector.confidence = confidence
@@ -289,7 +294,10 @@ def _pixels_inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray
         MaskDetectionError: they have another shape, or one lies outside.
     """
     try:
-        given = np.asarray(boxes, float)
+        given = np.asarray(boxes)
+        if given.dtype.kind not in "iufO" and given.size:
+            raise TypeError
+        given = given.astype(float)
     except (TypeError, ValueError):
         raise MaskDetectionError("boxes: are not numbers; give (N, 4) x1, y1, x2, y2 in pixels") from None
     given = given.reshape(0, 4) if given.size == 0 else given

@@ -7,12 +7,13 @@ from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
+from mask_detection.utils.defaults import MAX_PIXELS
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, read_whole
 
-MAX_PIXELS = 200_000_000  # 200 megapixels are 600 MB as BGR
+TOO_MANY_PIXELS = f"more than {MAX_PIXELS // 1_000_000} megapixels; scale it down"
 NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -35,12 +36,14 @@ def read_image(path: Path) -> np.ndarray:
         MaskDetectionError: it is missing, not an image, truncated, or larger than ``MAX_PIXELS``.
     """
     data = read_whole(path, "an image")
-    if _announced_pixels(data) > MAX_PIXELS:
-        raise MaskDetectionError(f"{path}: has more than {MAX_PIXELS // 1_000_000} megapixels; scale it down")
+    n_pixels = _announced_pixels(data)
+    if n_pixels > MAX_PIXELS:
+        raise MaskDetectionError(f"{path}: has {TOO_MANY_PIXELS}")
+    # What Pillow doesn't know, OpenCV may: Radiance and others, of any size, and in shades that are no 0..255.
     decoders = [_decode_with_opencv, _decode_with_pillow]
     if data[8:12] == b"WEBP" or data[4:10] == b"ftypav":
         decoders.reverse()  # OpenCV 4.12 leaves WebP as the camera held it, 4.14 still AVIF
-    for decode in decoders:
+    for decode in decoders if n_pixels else ():
         image = decode(data)
         if image is not None:
             return image
@@ -54,32 +57,56 @@ def to_bgr(image: AnyImage) -> np.ndarray:
     """Take an image in any of the usual forms: the one place where they are converted or refused.
 
     Args:
-        image: a path, read as :func:`read_image` does; a PIL image of any mode; or an uint8 array as OpenCV holds them,
-            BGR (H, W, 3), BGRA (H, W, 4), whose transparency is dropped, or grey (H, W).
+        image: a path, read as :func:`read_image` does; a PIL image, turned as its EXIF data say, whose frame is the
+            current one and whose transparency is dropped; or an uint8 array as OpenCV holds them, BGR (H, W, 3),
+            BGRA (H, W, 4), whose transparency is dropped, or grey (H, W).
 
     Returns:
-        (H, W, 3) BGR uint8; an array of that kind is returned as it is, not copied.
+        (H, W, 3) BGR uint8, contiguous; an array of that kind is returned as it is, not copied.
 
     Raises:
-        MaskDetectionError: it cannot be read, or is none of these, such as an array of floats or 16-bit numbers, whose
-            range nobody knows.
+        MaskDetectionError: it cannot be read, is larger than ``MAX_PIXELS``, or is none of these, such as an array of
+            floats or 16-bit numbers, whose range nobody knows.
     """
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return cv2.cvtColor(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), cv2.COLOR_RGB2BGR)
-    if not isinstance(image, np.ndarray):
+        return _check_array(_from_pillow(image))
+    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
         raise MaskDetectionError(f"image: is {type(image).__name__}; give a path, a BGR uint8 array or a PIL image")
+    return _check_array(np.asarray(image))  # without what a subclass makes of indices
+
+
+def _check_array(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
         raise MaskDetectionError(
             f"image: is an array of {image.dtype}; scale it to 0..255 and convert it with .astype('uint8')"
         )
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         raise MaskDetectionError(f"image: is an array of shape {image.shape}; give (H, W, 3) BGR, at least one pixel")
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise MaskDetectionError(f"image: has {TOO_MANY_PIXELS}")
+    image = np.ascontiguousarray(image)
     channels = image.shape[2] if image.ndim == 3 else 1
     if channels == 3:
         return image
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    """A PIL image as an array (H, W, 3) BGR or (H, W) grey, uint8."""
+    if image.width * image.height > MAX_PIXELS:
+        raise MaskDetectionError(f"image: has {TOO_MANY_PIXELS}")
+    if image.mode in ("I", "F"):  # Pillow would cut off at 255, and so make white of most that such images hold
+        raise MaskDetectionError(f"image: is of mode {image.mode}, of any range; scale it to 0..255 and convert('L')")
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            return (np.asarray(upright) >> 8).astype(np.uint8)  # as files of 16 bits are read
+        return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[..., ::-1])
+    except Exception as error:  # a file that is read only now, or a mode that Pillow cannot convert
+        reason = str(error).strip().split("\n")[0][:200]
+        raise MaskDetectionError(f"image: PIL cannot convert it to RGB ({reason}); convert or open it anew") from None
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -126,13 +153,25 @@ def is_image_file(path: Path) -> bool:
 
 
 def _announced_pixels(data: bytes) -> int:
-    """Width times height as the header says, 0 where Pillow doesn't know the format."""
+    """Width times height as the header says; 0 for what is none of ``PILLOW_FORMATS``."""
     try:
         with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
             return image.width * image.height
     except Image.DecompressionBombError:
         return MAX_PIXELS + 1
     except Exception:  # Pillow's readers raise whatever a damaged header leads them to
+        return _announced_by_tiff(data)
+
+
+def _announced_by_tiff(data: bytes) -> int:
+    """Like :func:`_announced_pixels`, for TIFF files of colours that Pillow doesn't know, such as 16-bit ones."""
+    try:
+        header = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:3] == b"+" else 8])  # "+" is BigTIFF
+        stream = io.BytesIO(data)
+        stream.seek(header.next)
+        header.load(stream)
+        return int(header[TiffImagePlugin.IMAGEWIDTH]) * int(header[TiffImagePlugin.IMAGELENGTH])
+    except Exception:  # as above
         return 0
 
 

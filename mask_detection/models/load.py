@@ -21,7 +21,7 @@ from mask_detection.models.opencv_detectors import (
     YuNetFaceDetector,
 )
 from mask_detection.utils import downloads
-from mask_detection.utils.defaults import CONFIDENCE, FACE_FOLDER, MODEL_FILE
+from mask_detection.utils.defaults import CONFIDENCE, DETECTORS, FACE_FOLDER, MAX_DETECT_SIZE, MODEL_FILE
 from mask_detection.utils.errors import MaskDetectionError
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ def load_face_detector(
             own choice. Haar works on the image as it is, up to ``HAAR_MAX_SIDE``.
 
     Raises:
-        MaskDetectionError: the files are missing, damaged or cannot be fetched.
+        MaskDetectionError: the files are missing, damaged or cannot be fetched, or an argument is out of range.
     """
+    _check_arguments(kind, confidence, detect_size)
     is_default = folder.resolve() == FACE_FOLDER
     if not is_default and not folder.is_dir():
         raise MaskDetectionError(f"{folder}: there is no such folder; name the one with the face detector's files")
@@ -63,6 +64,24 @@ def load_face_detector(
     if kind == "auto" and chosen == "haar":
         logger.warning("it misses most masked faces; run `pip install ai-edge-litert` to use the built-in detector")
     return detector
+
+
+def _check_arguments(kind: str, confidence: float, detect_size: int | None) -> None:
+    if kind not in DETECTORS:
+        raise MaskDetectionError(f"{kind}: is no face detector; choose one of {', '.join(DETECTORS)}")
+    check_confidence(confidence)
+    if detect_size is not None and not 1 <= detect_size <= MAX_DETECT_SIZE:
+        raise MaskDetectionError(f"detect_size: {detect_size} is not a size of 1 to {MAX_DETECT_SIZE} pixels")
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a least confidence that is no number between 0 and 1.
+
+    Raises:
+        MaskDetectionError: it is none.
+    """
+    if not 0.0 <= confidence <= 1.0:  # nor NaN
+        raise MaskDetectionError(f"confidence: {confidence} is not between 0 and 1")
 
 
 def first_at_hand(folder: Path) -> str:

@@ -11,4 +11,6 @@ BUILTIN_DETECTOR_FILE = FACE_FOLDER / "mask_face_detector.tflite"
 
 DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")
 SOURCE_TIMEOUT_S = 30.0  # without a frame, before a camera or stream is given up
+MAX_PIXELS = 200_000_000  # of an image: 200 megapixels are 600 MB as BGR
+MAX_DETECT_SIZE = 8192  # pixels of an image's longer side for the face detector; half of it takes 1.5 GB
 CONFIDENCE = 0.5  # of a face, 0..1: what is below is dropped

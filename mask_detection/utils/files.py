@@ -27,6 +27,7 @@ except ImportError:  # Windows, which itself keeps open files from being renamed
 LFS_POINTER_START = b"version https://git-lfs.github.com/spec/"
 ATOMIC_PART, GROWING_PART = ".tmp.part", ".part"  # of no use when a run is killed; of use as far as it got
 PART_NAME = re.compile(r"(?P<stem>.+)\.[0-9a-f]{8}(?P<ending>\.tmp\.part|\.part)(?P<suffix>\.[^.]*)?")
+MAX_READ_BYTES = 2 << 30  # of images and models
 MAX_NAME_BYTES = 255  # of most file systems
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # names for what a shell has opened for us
 
@@ -39,7 +40,8 @@ def read_whole(path: Path, what: str) -> bytes:
         what: what it should be, for the message, such as ``"an image"``.
 
     Raises:
-        MaskDetectionError: it is missing, a folder, not readable, empty, or a Git-LFS pointer.
+        MaskDetectionError: it is missing, a folder, a pipe or device, not readable, empty, larger than
+            ``MAX_READ_BYTES``, or a Git-LFS pointer.
     """
     return _read(path, what, -1)
 
@@ -51,9 +53,14 @@ def read_start(path: Path, what: str, n_bytes: int = 64) -> bytes:
 
 def _read(path: Path, what: str, n_bytes: int) -> bytes:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # it may wait or go on for ever
+            raise MaskDetectionError(f"{path}: is a pipe or device, not {what}; save it as a file first")
+        if n_bytes < 0 and status.st_size > MAX_READ_BYTES:
+            raise MaskDetectionError(f"{path}: has {status.st_size:,} bytes, too many for {what}; check what it is")
         with path.open("rb") as file:
             data = file.read(n_bytes)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a character 0 in the name
         raise MaskDetectionError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise MaskDetectionError(f"{path}: is a folder, not {what}; name the file itself") from None

@@ -22,6 +22,7 @@ import mask_detection
 from mask_detection import MaskDetectionError
 from mask_detection.inference import detector as detector_module
 from mask_detection.inference.detector import MaskDetector
+from mask_detection.io.images import to_bgr
 from mask_detection.utils import defaults
 from tests.helpers.paths import EXAMPLES, ROOT
 from tests.helpers.videos import FRAME_COUNT
@@ -96,6 +97,11 @@ def forms(image: np.ndarray) -> dict[str, object]:
         "PIL RGBA": rgb.convert("RGBA"),
         "BGRA": cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
         "not contiguous": np.asfortranarray(image),
+        "mirrored twice": image[::-1, ::-1].copy()[::-1, ::-1],
+        "RGB, its channels turned": image[..., ::-1].copy()[..., ::-1],
+        "a window": np.pad(image, ((1, 2), (3, 4), (0, 0)))[1:-2, 3:-4],
+        "a subclass": image.view(type("Subclass", (np.ndarray,), {"__getitem__": lambda *_: None})),
+        "PIL RGBX": rgb.convert("RGBX"),
         "grey": grey,
         "grey with an axis": grey[..., None],
         "PIL grey": Image.fromarray(grey),
@@ -122,15 +128,26 @@ def test_every_form_of_an_image_gives_the_same(detector, group, form):
         (np.zeros((4, 4, 2), np.uint8), "shape"),
         (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
         (np.zeros(4, np.uint8), "shape"),
+        (np.zeros((4, 4, 3), object), "object"),
+        (np.zeros((4, 4, 3), np.int8), "int8"),
+        (np.zeros((4, 4, 3), complex), "complex"),
+        (np.array(7, np.uint8), "shape"),
+        (np.broadcast_to(np.uint8(0), (100_000, 100_000, 3)), "200 megapixels"),
+        (np.ma.masked_array(np.zeros((4, 4, 3), np.uint8)), "MaskedArray"),
+        ([[[0, 0, 0]]], "list"),
+        ("a\0b.jpg", "no such file"),
+        (Image.new("F", (4, 4)), "mode F"),
+        (Image.new("I", (4, 4)), "mode I"),
+        (Image.new("RGB", (0, 4)), "shape"),
         (Path("no_such_file.jpg"), "no_such_file.jpg"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.parametrize("use", ["detect", "find_faces", "classify", "draw", "list"])
 def test_what_is_no_image_is_refused_in_one_line(detector, image, fault, use):
     calls = {
-        "detect": lambda: detector(image),
-        "list": lambda: detector([GROUP, image]),
+        "detect": lambda: detector([image] if isinstance(image, list) else image),
+        "list": lambda: detector([image, GROUP]),
         "find_faces": lambda: detector.find_faces(image),
         "classify": lambda: detector.classify(image, np.array([[0, 0, 2, 2]])),
         "draw": lambda: mask_detection.draw(image, detector(GROUP)[:0]),
@@ -138,6 +155,45 @@ def test_what_is_no_image_is_refused_in_one_line(detector, image, fault, use):
     with pytest.raises(MaskDetectionError, match=fault) as caught:
         calls[use]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])
+def test_pil_images_of_any_mode_show_what_they_show(mode):
+    flags = Image.new("RGB", (40, 20))
+    flags.paste((255, 255, 255), (20, 0, 40, 20))
+    shown = flags.convert("L").convert(mode) if mode in ("LA", "PA") else flags.convert(mode)
+    image = to_bgr(shown)
+    assert (image.shape, image.dtype) == ((20, 40, 3), np.uint8)
+    np.testing.assert_allclose(image[10, [5, 35]], [[0] * 3, [255] * 3], atol=2)
+
+
+def test_colours_of_pil_images_arrive_as_bgr():
+    assert to_bgr(Image.new("RGB", (1, 1), (10, 20, 30))).tolist() == [[[30, 20, 10]]]
+    assert to_bgr(Image.new("CMYK", (1, 1), (245, 235, 225, 0))).tolist() == [[[30, 20, 10]]]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_pil_images_keep_their_shades(order):
+    deep = np.array([[0, 100 * 257, 65535]], f"{order}u2")
+    image = Image.frombytes("I;16" if order == "<" else "I;16B", (3, 1), deep.tobytes())
+    assert to_bgr(image)[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_pil_images_are_turned_as_their_exif_data_say(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "held.jpg", exif=exif)
+    with Image.open(tmp_path / "held.jpg") as image:
+        assert to_bgr(image).shape == to_bgr(tmp_path / "held.jpg").shape == (40, 20, 3)
+
+
+def test_a_pil_image_whose_file_breaks_off_is_refused(tmp_path):
+    Image.effect_noise((300, 300), 90).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
+    with Image.open(tmp_path / "cut.png") as image, pytest.raises(MaskDetectionError, match="PIL cannot convert"):
+        to_bgr(image)
+    with pytest.raises(MaskDetectionError, match="PIL cannot convert"):
+        to_bgr(image)  # closed
 
 
 def test_a_list_gives_a_list(detector, group):
@@ -177,8 +233,30 @@ def test_a_box_within_one_pixel_still_holds_that_pixel(detector, group):
     assert detector.classify(group, boxes).boxes.tolist() == whole
 
 
+NO_BOXES = [
+    None,
+    [["1", "2", "30", "40"]],
+    np.array([[1j, 2, 30, 40]]),
+    [[True, True, True, True]],
+    np.array([[1, None, 30, 40]], object),
+    [[0, 0, np.inf, 9]],
+    [[1, 2], [3]],
+    {},
+]
+
+
 @pytest.mark.parametrize(
-    "boxes", [[[5, 5, 5, 9]], [[9, 9, 5, 5]], [[0, 0, np.nan, 5]], [[1, 2, 3]], [1, 2, 3, 4], [[-9, -9, -1, -1]], "box"]
+    "boxes",
+    [
+        [[5, 5, 5, 9]],
+        [[9, 9, 5, 5]],
+        [[0, 0, np.nan, 5]],
+        [[1, 2, 3]],
+        [1, 2, 3, 4],
+        [[-9, -9, -1, -1]],
+        "box",
+        *NO_BOXES,
+    ],
 )
 def test_boxes_that_are_none_are_refused(detector, group, boxes):
     with pytest.raises(MaskDetectionError, match="boxes"):
@@ -314,6 +392,25 @@ def test_another_confidence_shares_the_networks(detector, group):
     np.testing.assert_array_equal(everything[everything.face_confidences >= 0.5].boxes, faces.boxes)
     assert sensitive.load().classifier is detector.load().classifier
     assert sensitive.replica().confidence == 0.05
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"confidence": value} for value in (-0.1, 1.5, float("nan"))),
+        *({"detect_size": value} for value in (0, -5, 99_999_999)),
+        {"face_detector": "YuNet"},
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range_are_refused(arguments):
+    with pytest.raises(MaskDetectionError, match=r"is not (between|a size)|is no face detector"):
+        mask_detection.load(**arguments)
+
+
+def test_a_confidence_out_of_range_is_refused(detector):
+    with pytest.raises(MaskDetectionError, match="confidence: 50 is not between 0 and 1"):
+        detector.with_confidence(50)
 
 
 def test_what_contradicts_itself_is_refused():

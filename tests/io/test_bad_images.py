@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -50,10 +51,16 @@ def pillow_image(width: int = 80, height: int = 48, mode: str = "RGB") -> Image.
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)).convert(mode)
 
 
+def tiff(width: int, height: int, bits: int, samples: int) -> bytes:
+    """The start of a TIFF file that announces an image of this size."""
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 2 if samples > 1 else 1), (273, 8)]
+    tags += [(277, samples), (278, height), (279, 50)]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4)
+
+
 def announcing(width: int, height: int) -> dict[str, bytes]:
     """By suffix, about a hundred bytes that announce an image of this size."""
-    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (278, height), (279, 50)]
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return {
         "png": png(width, height, bytes(1000)),
         "jpg": b"\xff\xd8\xff\xc0"
@@ -67,7 +74,8 @@ def announcing(width: int, height: int) -> dict[str, bytes]:
         + struct.pack("<cHHHHB", b",", 0, 0, width, height, 0)
         + bytes(70),
         "bmp": b"BM" + struct.pack("<IHHIIiiHH", 100, 0, 0, 54, 40, width, height, 1, 24) + bytes(70),
-        "tif": b"II*\0" + struct.pack("<I", 8) + directory + bytes(4),
+        "tif": tiff(width, height, 8, 1),
+        "deep.tif": tiff(width, height, 16, 3),  # Pillow doesn't know such a one
         "ppm": b"P6 %d %d 255\n" % (width, height) + bytes(80),
         "tga": struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, width, height, 24, 0) + bytes(80),
     }
@@ -80,6 +88,11 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "pointer.jpg": (LFS_POINTER, "is a Git-LFS pointer, not an image; run `git lfs pull` or get the file itself"),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", DAMAGED),
     "start.jpg": (b"\xff\xd8\xff\xe0" + bytes(500), DAMAGED),
+    # Formats that OpenCV reads, of any size, and whose shades are no 0..255.
+    "radiance.hdr": (cv2.imencode(".hdr", np.full((9, 9, 3), 0.5, np.float32))[1].tobytes(), DAMAGED),
+    "radiance.jpg": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 16000 +X 16000\n" + bytes(4000), DAMAGED),
+    "float.pfm": (cv2.imencode(".pfm", np.full((9, 9, 3), 0.5, np.float32))[1].tobytes(), DAMAGED),
+    "sun.ras": (cv2.imencode(".ras", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), DAMAGED),
     "nowhere/of/any/kind.jpg": (None, "no such file; check the path"),
     "much too " + "long " * 60 + ".jpg": (None, "cannot be read (File name too long); check its permissions"),
     **{f"huge.{suffix}": (data, TOO_LARGE) for suffix, data in announcing(30_000, 30_000).items()},
@@ -187,6 +200,23 @@ def test_folders_and_globs_without_images_are_named(annotate, tmp_path, output):
         fault = f"error: {nothing}: no images are there; name photos, or a folder that holds some"
         assert annotate(nothing) == Outcome(cli.EXIT_UNUSABLE, [fault])
     assert not output.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_and_devices_are_refused_at_once(annotate, tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        fault = f"error: {path}: is a pipe or device, not an image; save it as a file first"
+        assert annotate(path) == Outcome(cli.EXIT_UNUSABLE, [fault])
+
+
+def test_a_file_larger_than_any_image_is_not_read(annotate, tmp_path):
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+    fault = f"error: {path}: has 3,221,225,472 bytes, too many for an image; check what it is"
+    assert annotate(path) == Outcome(cli.EXIT_UNUSABLE, [fault])
 
 
 def test_a_link_that_leads_to_itself_is_named(annotate, tmp_path):
