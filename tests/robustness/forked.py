@@ -70,6 +70,14 @@ def warm_up() -> None:
     tqdm.monitor_interval = 0  # no thread to watch over progress bars
 
 
+class Started(NamedTuple):
+    """A run that was started."""
+
+    process: multiprocessing.process.BaseProcess
+    folder: Path
+    started: float
+
+
 def run(
     main: Main, argv: Sequence[object], folder: Path, seconds: float, cpu_seconds: float = resource.RLIM_INFINITY
 ) -> Ended:
@@ -82,12 +90,23 @@ def run(
         seconds: its time.
         cpu_seconds: its time on processors, which is the same however busy the machine is.
     """
+    return finish(start(main, argv, folder, cpu_seconds), seconds)
+
+
+def start(main: Main, argv: Sequence[object], folder: Path, cpu_seconds: float = resource.RLIM_INFINITY) -> Started:
+    """Start such a run."""
     n_threads = sum(1 for _ in Path("/proc/self/task").glob("*"))
     if n_threads > 1:
         raise RuntimeError(f"{n_threads} threads are running, and a forked process would have one of them")
     process = multiprocessing.get_context("fork").Process(target=_in_child, args=(main, argv, folder, cpu_seconds))
     started = time.monotonic()
     process.start()
+    return Started(process, folder, started)
+
+
+def finish(run: Started, seconds: float) -> Ended:
+    """Wait for so many seconds until it ends, and kill it then."""
+    process, folder, started = run
     process.join(seconds)
     was_killed = process.is_alive()
     with suppress(ProcessLookupError):  # of a group that is gone

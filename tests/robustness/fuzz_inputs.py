@@ -13,15 +13,11 @@ cases hold, 1 some don't.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import io
-import re
-import shutil
 import sys
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +27,12 @@ from tests.robustness import forked
 
 # isort: split
 import numpy as np
-from tqdm import tqdm
 
 import detect_mask_image
 import detect_mask_video
 import train_mask_detector
 from mask_detection.commands import crop_faces, evaluate, prepare
+from tests.robustness import cases
 from tests.robustness import fuzz_seeds as seeds
 from tests.robustness.damage import damaged
 from tests.robustness.wholeness import broken
@@ -49,8 +45,6 @@ OUTPUT_SUFFIXES = (".jpg", ".png", ".tiff", ".webp")
 MODEL = forked.ROOT / "mask_detector.tflite"
 QUICK_STAGES = ("--detector", "haar", "--model", MODEL)
 IMAGES_A_CLASS = 6
-# What Python prints of itself; the scripts' own lines and those of C libraries look otherwise.
-PYTHON_TROUBLE = re.compile(r"^Traceback |^Exception ignored|^\S+\.py:\d+: \w*Warning: ", re.MULTILINE)
 
 Damage = Callable[..., bytes]
 Rng = np.random.Generator
@@ -209,24 +203,16 @@ def faults(ended: forked.Ended, is_intact: bool, made: Sequence[Path], temporary
         made: the files that it made.
         temporary: the folder of those that it should have deleted.
     """
-    found = []
-    if ended.was_killed or ended.status not in ((0,) if is_intact else (0, 1, 2)):
-        found.append(ended.how)
-    if ended.status > 0 and not re.search(r"^(\S+: )?error: .", ended.errors, re.MULTILINE):
-        found.append("no line tells why it failed")
-    if trouble := PYTHON_TROUBLE.search(ended.errors):
-        found.append(ended.errors[trouble.start() :].strip().splitlines()[-1])
     left = [path for path in made if ".part" in path.suffixes or temporary in path.parents]
     # TensorFlow clears its own away when Python ends, which a forked process skips.
-    found += [f"{path}: was left behind" for path in left if not path.name.startswith("__autograph")]
-    return found + broken(made)
+    found = [f"{path}: was left behind" for path in left if not path.name.startswith("__autograph")]
+    return cases.faults_of(ended, (0,) if is_intact else (0, 1, 2)) + found + broken(made)
 
 
 def run_case(seed: int, number: int, kinds: Sequence[Kind], folder: Path) -> tuple[str, forked.Ended, list[str]]:
     """Run a case in an empty folder; return its kind, how the run ended, and what is wrong with it."""
     rng = np.random.default_rng((seed, number))
-    shares = np.array([KINDS[kind] for kind in kinds], float)
-    kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
+    kind = cases.one_kind({kind: KINDS[kind] for kind in kinds}, rng)
     command, n_times = lay_out(kind, folder, rng)
     given = set(folder.rglob("*"))
     ended = forked.run(command.main, command.argv, folder, PATIENCE * command.seconds, command.seconds)
@@ -234,58 +220,15 @@ def run_case(seed: int, number: int, kinds: Sequence[Kind], folder: Path) -> tup
     return kind.__name__, ended, faults(ended, n_times == 0, made, folder / "tmp")
 
 
-def run_cases(numbers: Sequence[int], args: argparse.Namespace, kinds: Sequence[Kind]) -> int:
-    """Run cases, print how they end, keep what doesn't hold; return how many don't."""
-    ends: Counter[tuple[str, str]] = Counter()
-    slowest, n_failed = (0.0, ""), 0
-    for number in tqdm(numbers, unit="case", disable=None):
-        folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
-        kind, ended, found = run_case(args.seed, number, kinds, folder)
-        ends[kind, "failed" if found else ended.how] += 1
-        slowest = max(slowest, (ended.seconds, f"number {number}, {kind}"))
-        if found:
-            n_failed += 1
-            kept = args.failures / f"seed_{args.seed}_case_{number}_{kind}"
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder, kept)
-            print(f"case {number}, {kind}: {'; '.join(found)}\n  kept in {kept}", flush=True)
-        if args.case is not None:
-            print(f"case {number}, {kind}: {ended.how}, {ended.seconds:.1f} s\n{ended.errors}")
-        shutil.rmtree(folder)
-    for kind in kinds:
-        counts = {how: count for (name, how), count in sorted(ends.items()) if name == kind.__name__}
-        print(f"{kind.__name__}: {sum(counts.values())} cases; {', '.join(f'{n} {how}' for how, n in counts.items())}")
-    print(
-        f"{len(numbers)} cases, seed {args.seed}: {n_failed} failed; the slowest, {slowest[1]}, took {slowest[0]:.1f} s"
-    )
-    return n_failed
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [kind.__name__ for kind in KINDS]
-    parser.add_argument("--cases", type=int, default=200, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="decides all cases (default: %(default)s)")
-    parser.add_argument("--case", type=int, metavar="N", help="only the case of this number")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="only these kinds of input")
-    parser.add_argument(
-        "--failures", type=Path, default=Path("fuzz_failures"), metavar="DIR", help="where to keep them"
-    )
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    args = parse_arguments(argv)
+    args = cases.parse_arguments(argv, __doc__, KINDS)
     forked.warm_up()
-    by_name = {kind.__name__: kind for kind in KINDS}
-    kinds = [by_name[name] for name in args.only]
+    kinds = args.only
     if not seeds.WEIGHTS.is_dir():
         kinds = [kind for kind in kinds if kind not in (onnx, caffe)]
         print(f"{seeds.WEIGHTS}: is not there; onnx and caffe are left out")
-    numbers = range(args.cases) if args.case is None else [args.case]
-    return 1 if run_cases(numbers, args, kinds) else 0
+    return cases.run_cases(run_case, kinds, args)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@ python -m tests.robustness.kill_runs --rounds 100 --only image video
 
 A round kills a run with SIGKILL, looks at what it left, and then lets the same command, for training with --resume if
 there is something to resume, run to its end, on top of what was left: it must end with status 0 and leave everything
-that it should and nothing else. Exit status: 0 all rounds hold, 1 some don't.
+that it should, recovered files of the killed run, those of earlier ones as they were, and nothing else. Exit status: 0
+all rounds hold, 1 some don't.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 import tempfile
 import time
@@ -32,10 +34,13 @@ from mask_detection.commands import prepare
 from mask_detection.models.tflite import read_metadata
 from tests.helpers.videos import write_video
 from tests.robustness import fuzz_seeds as seeds
-from tests.robustness.wholeness import broken, full_lines
+from tests.robustness.wholeness import broken, full_lines, n_frames_of
 
+GROWING_PART = re.compile(r"\.[0-9a-f]{8}\.part\.")
+RECOVERED = re.compile(r"\.recovered-\d+\.")
 MAX_SECONDS = 900.0  # for a run that is not killed
 N_IMAGES, N_FRAMES, N_TRAINING_IMAGES = 30, 40, 8
+MAX_BUFFERED = 10  # frames of a video that a kill may cost
 STAGES = ("--detector", "haar", "--model", forked.ROOT / "mask_detector.tflite", "--no-display")
 
 
@@ -48,6 +53,7 @@ class Scenario:
         argv: its command line.
         lay_out: writes its inputs into a folder.
         missing: says what a finished run has not left in the folder.
+        lost: says what a killed run has not left there.
         seconds: how long a run takes, roughly at first, then as long as the last one took.
         can_resume: whether a killed run can be gone on with.
     """
@@ -57,6 +63,7 @@ class Scenario:
     lay_out: Callable[[Path], None]
     missing: Callable[[Path], list[str]]
     seconds: float = 2.0
+    lost: Callable[[Path], list[str]] = lambda folder: []
     can_resume: Callable[[Path], bool] = lambda folder: False
 
 
@@ -94,11 +101,7 @@ def missing_photos(folder: Path) -> list[str]:
 
 
 def missing_frames(folder: Path) -> list[str]:
-    video = cv2.VideoCapture(str(folder / "annotated.mp4"))
-    n_frames = 0
-    while video.read()[0]:
-        n_frames += 1
-    n_lines = len(full_lines(folder / "seen.jsonl"))
+    n_frames, n_lines = n_frames_of(folder / "annotated.avi"), len(full_lines(folder / "seen.jsonl"))
     return [] if n_frames == n_lines == N_FRAMES else [f"{n_frames} frames, {n_lines} lines"]
 
 
@@ -116,6 +119,41 @@ def missing_model_parts(folder: Path) -> list[str]:
     is_export = metadata and metadata.source_sha256 == source
     left = ["model.training: was left behind"] if (folder / "model.training").exists() else []
     return left if is_export else [*left, "model.tflite: is of another model"]
+
+
+# --- what a killed run has left ---
+
+
+def lost_frames(folder: Path) -> list[str]:
+    """Each frame that has its line in the log is in the video's part file, but for the last ones."""
+    found = []
+    for path in folder.glob("annotated.*.part.avi"):
+        if path.stat().st_size:  # so that its run has begun the log anew
+            n_frames, n_lines = n_frames_of(path), len(full_lines(folder / "seen.jsonl"))
+            found += [f"{path}: {n_frames} frames, {n_lines} lines"] if n_frames < n_lines - MAX_BUFFERED else []
+    return found
+
+
+def evidence(folder: Path) -> dict[Path, bytes]:
+    """The growing outputs of the killed run, as far as they got, and the recovered files of earlier ones."""
+    found = {path: path.read_bytes() for path in outputs(folder) if RECOVERED.search(path.name)}
+    parts = (path for path in outputs(folder) if GROWING_PART.search(path.name))
+    return {path: data for path in parts if (data := path.read_bytes())} | found
+
+
+def not_recovered(left: dict[Path, bytes], folder: Path) -> list[str]:
+    """What a killed run had left, and the run after it has not kept."""
+    now = {path: path.read_bytes() for path in outputs(folder) if RECOVERED.search(path.name)}
+    new = [data for path, data in now.items() if path not in left]
+    found = []
+    for path, data in left.items():
+        if RECOVERED.search(path.name):
+            is_kept = now.get(path) == data
+        else:  # of lines, the whole ones
+            is_kept = (data[: data.rfind(b"\n") + 1] or data if path.suffix == ".jsonl" else data) in new
+        if not is_kept:
+            found.append(f"{path}: is not kept as a recovered file")
+    return found
 
 
 def _train(*options: object) -> Scenario:
@@ -143,9 +181,10 @@ SCENARIOS = {
     ),
     "video": Scenario(
         detect_mask_video.main,
-        ["--source", "video.avi", "--output", "annotated.mp4", "--log", "seen.jsonl", *STAGES],
+        ["--source", "video.avi", "--output", "annotated.avi", "--log", "seen.jsonl", *STAGES],
         lay_out_video,
         missing_frames,
+        lost=lost_frames,
     ),
 }
 
@@ -157,7 +196,7 @@ def kill_once(scenario: Scenario, folder: Path, rng: np.random.Generator) -> tup
     """Kill a run at a random moment; return the moment in seconds and what is wrong with what has its final name."""
     while True:
         ended = forked.run(scenario.main, scenario.argv, folder, rng.uniform(0, scenario.seconds))
-        found = broken(outputs(folder))
+        found = [*broken(finished(folder)), *scenario.lost(folder)]
         if ended.was_killed or found:
             return ended.seconds, found
         scenario.seconds = ended.seconds  # it had ended before
@@ -166,20 +205,25 @@ def kill_once(scenario: Scenario, folder: Path, rng: np.random.Generator) -> tup
 def finish(scenario: Scenario, folder: Path) -> list[str]:
     """Run the command again, to its end; return what is wrong."""
     resume = ["--resume"] if scenario.can_resume(folder) else []
+    left = evidence(folder)
     ended = forked.run(scenario.main, [*scenario.argv, *resume], folder, MAX_SECONDS)
     if not resume:
         scenario.seconds = ended.seconds
     if ended.status or ended.was_killed:
         return [f"the run after it: {ended.how}: {ended.errors.strip()}"]
-    made = outputs(folder)
-    left = [f"{path}: was left behind" for path in made if ".part" in path.suffixes]
-    return [*left, *broken(made), *scenario.missing(folder)]
+    behind = [f"{path}: was left behind" for path in outputs(folder) if ".part" in path.suffixes]
+    return [*behind, *broken(finished(folder)), *not_recovered(left, folder), *scenario.missing(folder)]
 
 
 def outputs(folder: Path) -> list[Path]:
     """All files of a run's folder, but for what libraries keep outside of it."""
     outside = {folder / "tmp", folder / "cache"}
     return [path for path in folder.rglob("*") if path.is_file() and outside.isdisjoint(path.parents)]
+
+
+def finished(folder: Path) -> list[Path]:
+    """Those that must be whole; of a video that was killed, :func:`lost_frames` tells as much as can be told."""
+    return [path for path in outputs(folder) if not (RECOVERED.search(path.name) and path.suffix == ".avi")]
 
 
 def run_rounds(name: str, n_rounds: int, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""Damaged inputs and killed runs, at a small size; the long versions are commands of their own."""
+"""Damaged inputs, spoiled outputs and killed runs, at a small size; the long versions are commands of their own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ pytestmark = [
     "command",
     [
         ["fuzz_inputs", "--cases", "200"],
+        ["fuzz_outputs", "--cases", "20"],
         ["kill_runs", "--rounds", "2", "--only", "prepare", "image", "video"],
         ["kill_runs", "--rounds", "1", "--only", "training"],
     ],
-    ids=lambda command: command[-1],
+    ids=lambda command: f"{command[0]}_{command[-1]}",
 )
 def test_it_holds(command: list[str], tmp_path: Path):
     """In a process of its own, as this one may have started threads already, with which forking is unsafe."""

@@ -37,6 +37,14 @@ def full_lines(path: Path) -> list[str]:
     return lines
 
 
+def n_frames_of(path: Path) -> int:
+    """How many frames of a video play."""
+    video, n_frames = cv2.VideoCapture(str(path)), 0
+    while video.read()[0]:
+        n_frames += 1
+    return n_frames
+
+
 def _check_json(text: str) -> None:
     json.loads(text, parse_constant=lambda name: json.loads(f"{name} is not JSON"))
 
