@@ -71,13 +71,14 @@ def check(
     paths = [path for name in inputs if name is not None for path in _paths(name)]
     read: set[Identity] = {identity for identity in map(_identity, paths) if isinstance(identity, tuple)}
     parts = {_identity(whole): path for path in paths if (whole := part_of(path))}
+    folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 (also of what no file can be called)
     written: set[Identity] = set()
     growing = [*growing]
     for output in filter(None, [*outputs, *growing]):
         if str(output) == STANDARD_OUTPUT or is_special(output):
             continue
         identity = _identity(output)
-        if identity in read or _lies_among(output, read):
+        if identity in read or _lies_among(output, read, folders):
             raise MaskDetectionError(f"{output}: is an input and would be lost; name another output")
         if identity in parts:
             raise MaskDetectionError(f"{parts[identity]}: is an input and a part file of {output}; rename it first")
@@ -108,11 +109,20 @@ def _paths(name: str | Path) -> set[Path]:
     return {Path(path) for spelling in (rest, without_host) for path in (spelling, unquote(spelling))}
 
 
-def _lies_among(output: Path, read: set[Identity]) -> bool:
-    """Tell whether a file is there already in an input folder, of a kind that no command writes as its result."""
-    if not output.is_file() or output.suffix.lower() in RESULT_SUFFIXES:
+def _lies_among(output: Path, read: set[Identity], folders: Iterable[Path]) -> bool:
+    """Tell whether what an output would replace, or has as a second name, is a file of an input folder.
+
+    Files of the kinds that commands write as their results may be there, and may be written again.
+    """
+    real = Path(os.path.realpath(output))
+    if not real.is_file():
         return False
-    return any(_identity(folder) in read for folder in Path(os.path.realpath(output)).parents)
+    if real.suffix.lower() not in RESULT_SUFFIXES and any(_identity(folder) in read for folder in real.parents):
+        return True
+    if real.stat().st_nlink == 1:
+        return False
+    files = (file for folder in folders for file in folder.rglob("*"))
+    return any(file.suffix.lower() not in RESULT_SUFFIXES and _identity(file) == _identity(real) for file in files)
 
 
 def report_data_set(summary: DataSetSummary, source: Path, destination: Path) -> int:

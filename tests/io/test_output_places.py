@@ -163,6 +163,17 @@ def test_no_spelling_makes_an_output_of_an_input(run, inputs, words):
     assert {path: path.read_bytes() for path in inputs["folder"].iterdir()} == before
 
 
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_result_that_is_a_photo_of_an_input_folder_is_refused(run, photo, tiny_model, tmp_path, link):
+    figures = tmp_path / "figures.json"
+    getattr(figures, link)(photo)
+    before = photo.read_bytes()
+    outcome = run(evaluate.main, "--images", photo.parent, "--annotations", tmp_path, "--json", figures)
+    fault = f"error: {figures}: is an input and would be lost; name another output"
+    assert outcome == Outcome(cli.EXIT_UNUSABLE, [fault])
+    assert photo.read_bytes() == before
+
+
 def test_two_outputs_are_two_files(video, photo, run, tiny_model, tmp_path):
     both = tmp_path / "both.json"
     twice = ("--log", both, "--summary", f"{tmp_path}/../{tmp_path.name}/both.json")
