@@ -121,6 +121,7 @@ def _in_child(main: Main, argv: Sequence[object], folder: Path, cpu_seconds: flo
     os.setpgid(0, 0)
     for name, descriptor in (("stdout.txt", 1), ("stderr.txt", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the old one may take a pipe for a file)
     for limited, limit in (
         (resource.RLIMIT_CPU, int(cpu_seconds)),
         (resource.RLIMIT_AS, MAX_ADDRESSES),
