@@ -196,11 +196,14 @@ def test_the_classes_may_come_in_another_order():
     np.testing.assert_allclose(detections.probabilities, [[0.7, 0.3]], rtol=1e-6)
 
 
-def test_of_other_classes_only_the_classifier_speaks():
-    three = (*MASKS, "mask_weared_incorrect")
+@pytest.mark.parametrize(
+    ("third", "joined"), [("mask_weared_incorrect", [0.28, 0.12, 0.6]), ("scarf", [0.2, 0.2, 0.6])]
+)
+def test_of_a_third_class_only_the_classifier_decides(third, joined):
+    three = (*MASKS, third)
     detections = detect_with(FRAME, TellingDetector(MASKS, (0.9, 0.1)), classifier_that_says(three, (0.2, 0.2, 0.6)))
-    assert detections.labels == ["mask_weared_incorrect"]
-    np.testing.assert_allclose(detections.probabilities, [[0.2, 0.2, 0.6]], rtol=1e-6)
+    assert detections.labels == [third]
+    np.testing.assert_allclose(detections.probabilities, [joined], rtol=1e-6)
 
 
 def test_without_a_classifier_the_detectors_word_counts():
