@@ -37,6 +37,7 @@ REINSTALL = f"run `pip install -r {REQUIREMENTS}` in a fresh virtual environment
 MODULES = {  # called other than the library
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "opencv-python": "cv2",
+    "pi-heif": "pi_heif",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -74,12 +75,13 @@ def copy_model(source: Path, target: Path) -> dict[str, Any]:
     n_bytes = source.stat().st_size
     try:
         _try_room(target, min(n_bytes, MAX_MODEL_BYTES))
-    except OSError:
-        raise no_room_for(source) from None
+    except OSError as error:
+        raise no_room_for(source, error) from None
     files = str(source.resolve()), str(target)
     result = sandbox.run(copy_content, *files, timeout_s=READING_S, cpu_s=READING_CPU_S, memory=READING_MEMORY)
-    if any(f"[Errno {number}]" in result.fault for number in DISK_FULL):
-        raise no_room_for(source)
+    for number in DISK_FULL:
+        if f"[Errno {number}]" in result.fault:
+            raise no_room_for(source, OSError(number, os.strerror(number)))
     if result.fault:
         raise MaskDetectionError(
             f"{source}: is not a whole Keras model; get the file again or train a new one ({result.fault[:200]})"
@@ -93,22 +95,22 @@ def safe_copy(source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield a temporary copy of a model, and its attributes; raises as :func:`copy_model`."""
     try:
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    except OSError:
-        raise no_room_for(source) from None
+    except OSError as error:
+        raise no_room_for(source, error) from None
     with folder as name:
         copy = Path(name, "copy.weights.h5")  # Keras insists on the one suffix for models, on both for weights
         yield copy, copy_model(source, copy)
 
 
-def no_room_for(source: Path) -> MaskDetectionError:
+def no_room_for(source: Path, error: OSError) -> MaskDetectionError:
     """What to tell the user where a model cannot be copied before it is read."""
     try:
         place = tempfile.gettempdir()
     except OSError:  # none of the usual folders can be written
         place = "/tmp"  # noqa: S108
     return MaskDetectionError(
-        f"{source}: cannot be read, as the temporary folder {place} has no room for a copy; make room there, or name "
-        "another folder with TMPDIR"
+        f"{source}: cannot be read, as the temporary folder {place} has no room for a copy ({error.strerror}); "
+        "make room there, or name another folder with TMPDIR"
     )
 
 

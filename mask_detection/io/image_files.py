@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from mask_detection.io.images import is_image_file
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import list_files
+
+MAX_KINDS = 5  # of other files that are named
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +26,28 @@ class ImageFile(NamedTuple):
     name: PurePath
 
 
-def list_image_files(folder: Path, *, subfolders: bool = True) -> list[Path]:
-    """List the images of a folder by path, without hidden ones; one that cannot be listed is named in a warning."""
+def list_image_files(folder: Path, *, subfolders: bool = True, counts_others: bool = False) -> list[Path]:
+    """List the images of a folder by path, without hidden ones.
+
+    A folder that cannot be listed is named in a warning.
+
+    Args:
+        folder: where to look.
+        subfolders: whether to look into the folders below it, to the bottom.
+        counts_others: whether to count what else lies there in one line of the log.
+    """
 
     def warn(error: MaskDetectionError) -> None:
         logger.warning("%s", error)
 
     files = list_files(folder, subfolders=subfolders, follow_links=False, on_error=warn)
-    return [path for path in files if os.path.isfile(path) and is_image_file(path)]  # noqa: PTH113 (entry denied)
+    images = [path for path in files if os.path.isfile(path) and is_image_file(path)]  # noqa: PTH113 (entry denied)
+    others = sorted(set(files) - set(images))
+    if images and others and counts_others:
+        kinds = Counter(path.suffix.lower() or "no suffix" for path in others).most_common(MAX_KINDS)
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        logger.info("%s: %d files skipped that are no images (%s)", folder, len(others), named)
+    return images
 
 
 def find_images(inputs: Sequence[str]) -> list[ImageFile]:
@@ -63,7 +80,7 @@ def _matches(text: str) -> list[Path]:
 def _images_behind(path: Path) -> list[ImageFile]:
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir() fails where the path is too long or entry denied)
         return [ImageFile(path, PurePath(path.name))]
-    return [ImageFile(file, file.relative_to(path)) for file in list_image_files(path)]
+    return [ImageFile(file, file.relative_to(path)) for file in list_image_files(path, counts_others=True)]
 
 
 def _with_distinct_names(images: list[ImageFile]) -> list[ImageFile]:

@@ -13,6 +13,7 @@ from mask_detection.utils.defaults import MAX_PIXELS
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, read_whole
 
+DAMAGED = "is not an image or is damaged; open it in a viewer and save it again"
 TOO_MANY_PIXELS = f"more than {MAX_PIXELS // 1_000_000} megapixels; scale it down"
 NOT_FOR_COLOR = frozenset({".exr", ".pbm", ".pgm"})  # OpenCV has writers for them, but not for 8-bit colour
 
@@ -20,10 +21,14 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_TRAILER_BYTES = 4096  # that a camera may add behind the end
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    ".avif .bmp .dib .gif .heic .heif .hif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
+    ".webp".split()
 )
 # Pillow also "opens" HDF5, PDF and PostScript, the last by running a program: only images here.
 PILLOW_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+# The start of a file in High Efficiency Image File Format names a brand: ISO/IEC 23008-12, annex B.
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"))
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -37,6 +42,8 @@ def read_image(path: Path) -> np.ndarray:
     """
     data = read_whole(path, "an image")
     n_pixels = _announced_pixels(data)
+    if not n_pixels and _is_heif(data):
+        return _read_heif(path, data)
     if n_pixels > MAX_PIXELS:
         raise MaskDetectionError(f"{path}: has {TOO_MANY_PIXELS}")
     # What Pillow doesn't know, OpenCV may: Radiance and others, of any size, and in shades that are no 0..255.
@@ -47,7 +54,7 @@ def read_image(path: Path) -> np.ndarray:
         image = decode(data)
         if image is not None:
             return image
-    raise MaskDetectionError(f"{path}: is not an image or is damaged; open it in a viewer and save it again")
+    raise MaskDetectionError(f"{path}: {DAMAGED}")
 
 
 AnyImage = str | Path | np.ndarray | Image.Image
@@ -148,8 +155,40 @@ def is_image_file(path: Path) -> bool:
     try:
         with Image.open(path, formats=PILLOW_FORMATS):
             return True
-    except (OSError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:  # an image all the same, which reading then refuses
+        return True
+    except OSError:
+        return _starts_as_heif(path)
+
+
+def _starts_as_heif(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _is_heif(file.read(12))
+    except OSError:
         return False
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
+
+
+def _read_heif(path: Path, data: bytes) -> np.ndarray:
+    """Read a photo as phones store it; see :func:`read_image`."""
+    try:
+        import pi_heif
+    except ImportError:  # it is not made for every machine
+        raise MaskDetectionError(
+            f"{path}: is a HEIC photo, which takes a library that is missing; run `pip install pi-heif`, or save the "
+            "photo as .jpg"
+        ) from None
+    try:
+        opened = pi_heif.open_heif(io.BytesIO(data))
+        if opened.size[0] * opened.size[1] <= MAX_PIXELS:
+            return to_bgr(opened.to_pillow())  # turned already
+    except Exception:  # whatever damage leads the library to
+        raise MaskDetectionError(f"{path}: {DAMAGED}") from None
+    raise MaskDetectionError(f"{path}: has {TOO_MANY_PIXELS}")
 
 
 def _announced_pixels(data: bytes) -> int:

@@ -184,7 +184,7 @@ class FrameFolder(VideoSource):
         Raises:
             MaskDetectionError: there are none.
         """
-        self._files = sorted(list_image_files(folder, subfolders=False), key=_by_number)
+        self._files = sorted(list_image_files(folder, subfolders=False, counts_others=True), key=_by_number)
         if not self._files:
             raise MaskDetectionError(f"{folder}: no images are there; give a video file, or a folder of frames")
         super().__init__(str(folder), FALLBACK_FRAME_RATE, len(self._files))

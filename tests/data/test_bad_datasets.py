@@ -170,5 +170,5 @@ def test_a_full_disk_for_temporary_files_is_named(train, dataset, shipped_model)
     with disk_with_room_for(1_000_000):
         status, (line,) = train(dataset, "--init", shipped_model)
     assert status == cli.EXIT_UNUSABLE
-    assert line.startswith(f"error: {tempfile.gettempdir()}")
-    assert "cannot be written (File too large)" in line
+    assert line.startswith(f"error: {shipped_model}: ")
+    assert f"the temporary folder {tempfile.gettempdir()} has no room for a copy (File too large)" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mask_detection.io import images
 from mask_detection.io.images import can_write_format, is_image_file, read_image, write_image
 from mask_detection.utils.errors import MaskDetectionError
+from tests.helpers.paths import FIXTURES
 
 RED, GREEN, BLUE, YELLOW = (0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255)  # BGR
 EXIF_ORIENTATION = 0x0112
@@ -124,6 +127,34 @@ def test_names_of_any_kind(tmp_path, name):
     assert_quarters(read_image(tmp_path / name), tolerance=40)
 
 
+# Pillow-heif made it of `quarters()`, as the camera held it, with the EXIF orientation 6.
+TURNED_HEIC = FIXTURES / "turned.heic"
+
+
+def test_photos_of_phones_are_read_upright(tmp_path):
+    pytest.importorskip("pi_heif", reason="it is not made for this machine")
+    assert_quarters(read_image(TURNED_HEIC))
+    other = tmp_path / "IMG_0001"
+    other.write_bytes(TURNED_HEIC.read_bytes())
+    assert is_image_file(other)
+    assert_quarters(read_image(other))
+
+
+def test_photos_of_phones_that_are_cut_off_or_too_large_are_refused(tmp_path, monkeypatch):
+    pytest.importorskip("pi_heif", reason="it is not made for this machine")
+    data = TURNED_HEIC.read_bytes()
+    for length in (12, 100, len(data) // 2, len(data) - 50):
+        (tmp_path / "cut.heic").write_bytes(data[:length])
+        assert the_fault(tmp_path / "cut.heic").startswith("is not an image or is damaged")
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    assert the_fault(TURNED_HEIC).startswith("has more than 200 megapixels")
+
+
+def test_without_the_library_photos_of_phones_are_named_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    assert "run `pip install pi-heif`, or save the photo as .jpg" in the_fault(TURNED_HEIC)
+
+
 def test_only_images_count_as_image_files(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "script").write_text("%!PS-Adobe-3.0\n")
@@ -142,7 +173,7 @@ def test_what_is_written_is_read_again(tmp_path, make_image, suffix):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["image", "image.txt", "image.pgm", "image.exr", "image.heic"])
+@pytest.mark.parametrize("name", ["image", "image.txt", "image.pgm", "image.exr", "image.heic", "image.heif"])
 def test_formats_that_cannot_be_written(tmp_path, make_image, name):
     assert not can_write_format(Path(name))
     with pytest.raises(MaskDetectionError, match=f"{name}: OpenCV writes no"):

@@ -162,7 +162,10 @@ def test_a_file_that_takes_much_memory_is_refused(tmp_path, monkeypatch):
 def test_a_full_temporary_folder_names_the_model(model):
     with disk_with_room_for(4096):
         fault = the_fault(model)
-    assert f"the temporary folder {tempfile.gettempdir()} has no room for a copy; make room there" in fault
+    assert (
+        f"the temporary folder {tempfile.gettempdir()} has no room for a copy (File too large); make room there"
+        in fault
+    )
 
 
 def test_where_there_is_no_temporary_folder_the_model_is_named(model, monkeypatch):

@@ -94,6 +94,15 @@ def test_several_photos_go_into_a_folder_in_their_order(detect, album, tmp_path)
     assert [line["image"] for line in lines_of(tmp_path / "a.jsonl")] == [str(path) for path in photos]
 
 
+def test_what_is_no_image_in_a_folder_is_counted_in_one_line(detect, album, tmp_path, capsys):
+    for name in ("film.mp4", "summer/film.MP4", "README"):
+        (album / name).write_bytes(b"no image")
+    assert detect("--image", album, "--output", tmp_path / "out") == cli.EXIT_DONE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count(f"{album}: 4 files skipped that are no images (2 .mp4, 1 no suffix, 1 .txt)") == 1
+    assert len([line for line in lines if "skipped" in line]) == 1
+
+
 def test_a_folder_is_searched_to_the_bottom_and_its_tree_kept(detect, album, tmp_path):
     assert detect("--image", album, "--output", tmp_path / "out", "--json", tmp_path / "a.jsonl") == cli.EXIT_DONE
     expected = ["portrait.png", "summer/beach/portrait.png", "summer/sea.jpg"]
