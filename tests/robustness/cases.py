@@ -54,7 +54,7 @@ def run_cases(run_case: RunCase[Kind], kinds: Sequence[Kind], args: argparse.Nam
         run_case: runs the case of a seed and a number in an empty folder; returns its kind, how the run ended, and what
             is wrong with it.
         kinds: those to choose from.
-        args: see :func:`parse_arguments`.
+        args: see :func:`read_arguments`.
 
     Returns:
         The exit status: 0 all hold, 1 some don't.
@@ -90,7 +90,7 @@ def _copy_regular(source: str, copy: str) -> None:
         shutil.copy2(source, copy)
 
 
-def parse_arguments(argv: Sequence[str] | None, description: str, kinds: Iterable[Kind]) -> argparse.Namespace:
+def read_arguments(argv: Sequence[str] | None, description: str, kinds: Iterable[Kind]) -> argparse.Namespace:
     """Read a fuzzer's command line; ``only`` holds the chosen kinds."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     by_name = {kind.__name__: kind for kind in kinds}

@@ -13,6 +13,7 @@ cases hold, 1 some don't.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import sys
@@ -220,9 +221,14 @@ def run_case(seed: int, number: int, kinds: Sequence[Kind], folder: Path) -> tup
     return kind.__name__, ended, faults(ended, n_times == 0, made, folder / "tmp")
 
 
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    return cases.read_arguments(argv, __doc__ or "", KINDS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    args = cases.parse_arguments(argv, __doc__, KINDS)
+    args = parse_arguments(argv)
     forked.warm_up()
     kinds = args.only
     if not seeds.WEIGHTS.is_dir():

@@ -14,6 +14,7 @@ kept. Exit status: 0 all cases hold, 1 some don't.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import resource
@@ -296,9 +297,14 @@ def run_case(seed: int, number: int, kinds: Sequence[Kind], folder: Path) -> tup
     return kind.__name__, ends[0], faults(job, plan, before, ends)
 
 
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    return cases.read_arguments(argv, __doc__ or "", KINDS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    args = cases.parse_arguments(argv, __doc__ or "", KINDS)
+    args = parse_arguments(argv)
     forked.warm_up()
     return cases.run_cases(run_case, args.only, args)
 

@@ -40,7 +40,7 @@ GROWING_PART = re.compile(r"\.[0-9a-f]{8}\.part\.")
 RECOVERED = re.compile(r"\.recovered-\d+\.")
 MAX_SECONDS = 900.0  # for a run that is not killed
 N_IMAGES, N_FRAMES, N_TRAINING_IMAGES = 30, 40, 8
-MAX_BUFFERED = 10  # frames of a video that a kill may cost
+MAX_BUFFERED = 20  # frames that a kill may cost a video: FFmpeg writes so many of these at a time
 STAGES = ("--detector", "haar", "--model", forked.ROOT / "mask_detector.tflite", "--no-display")
 
 
