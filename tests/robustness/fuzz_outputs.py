@@ -92,8 +92,7 @@ def full_temporary_folder(job: Job, rng: Rng) -> Plan:
     def fill() -> None:
         sys.addaudithook(_refuse_temporary)
 
-    needs_it = any(path.is_char_device() for path in job.outputs.values())
-    return Plan(ANY if needs_it else (0,), fill, _moment(job, rng))
+    return Plan(ANY if job.specials else (0,), fill, _moment(job, rng))
 
 
 def _refuse_temporary(event: str, arguments: tuple[object, ...]) -> None:
@@ -124,6 +123,7 @@ def pipe(job: Job, rng: Rng) -> Plan:
     else:
         job.outputs[option] = fifo = job.folder / "lines.jsonl"
     os.mkfifo(fifo)
+    job.specials.append(fifo)
     n_bytes = int(np.exp(rng.uniform(0, np.log(ROOM))))
     with (job.outside / "read.jsonl").open("wb") as taken:
         reader = subprocess.Popen(["head", "-c", str(n_bytes), fifo], stdout=taken)  # noqa: S607 (wherever it is)
@@ -186,6 +186,7 @@ def _into_device(job: Job, rng: Rng, name: str) -> None:
         os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, {"null": 3, "full": 7}[name]))
     except PermissionError:  # the machine's can be replaced by nobody but those who make some
         node = Path("/dev", name)
+    job.specials.append(node)
     job.outputs[option] = node
     if rng.random() < 0.5:
         path.symlink_to(node)
@@ -259,6 +260,7 @@ def run_job(job: Job, plan: Plan) -> list[forked.Ended]:
 def faults(job: Job, plan: Plan, before: Before, ends: Sequence[forked.Ended]) -> list[str]:
     """What is wrong after the runs of a case."""
     found = lost(job, before)
+    found += [f"{path}: was replaced" for path in job.specials if path.is_file()]
     for ended in ends:
         found += cases.faults_of(ended, plan.statuses, plan.can_complain)
     if len(ends) > 1 and all(ended.status for ended in ends):

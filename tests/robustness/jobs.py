@@ -41,6 +41,8 @@ class Job:
         options: its other arguments.
         seconds: how long it takes, roughly.
         lines_option: the option of the output that is lines of JSON.
+        targets: where the links lead that outputs are, by option.
+        specials: the devices and pipes among the outputs, or behind links that are.
     """
 
     main: forked.Main
@@ -53,6 +55,7 @@ class Job:
     seconds: float = 0.4
     lines_option: str = "--json"
     targets: dict[str, Path] = field(default_factory=dict)
+    specials: list[Path] = field(default_factory=list)
 
     @property
     def argv(self) -> list[object]:
@@ -81,7 +84,7 @@ class Job:
         """What a run that did all has not written."""
         found = []
         for option, path in self.outputs.items():
-            if str(path) == "-" or path.is_char_device():
+            if str(path) == "-" or path.resolve() in self.specials:
                 continue
             place = self.targets.get(option, path)
             files = [*place.rglob("*.png")] if place.is_dir() else [place]
