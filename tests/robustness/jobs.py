@@ -87,11 +87,11 @@ class Job:
             if str(path) == "-" or path.resolve() in self.specials:
                 continue
             place = self.targets.get(option, path)
-            files = [*place.rglob("*.png")] if place.is_dir() else [place]
+            files = [*place.rglob("*.*g")] if place.is_dir() else [place]  # photos' PNGs, frames' JPEGs
             if not files or not all(file.is_file() for file in files):
                 found.append(f"{place}: was not written")
             found += [f"{file}: is the old one" for file in files if file.is_file() and is_old(file)]
-            if place.suffix in VIDEO_SUFFIXES and (n := n_frames_of(place)) != N_FRAMES:
+            if place.is_file() and place.suffix in VIDEO_SUFFIXES and (n := n_frames_of(place)) != N_FRAMES:
                 found.append(f"{place}: has {n} frames")
             if place.suffix == ".jsonl" and (n := len(full_lines(place))) != self.n_lines:
                 found.append(f"{place}: has {n} lines")

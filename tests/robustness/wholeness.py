@@ -15,14 +15,11 @@ from mask_detection.models.tflite import read_metadata
 
 
 def broken(files: Iterable[Path]) -> list[str]:
-    """What is wrong with each file that is not whole; one that is still to get its name is left out.
-
-    So is what a killed run had of an .mp4, which plays only when it has got its end.
-    """
+    """What is wrong with each file that is not whole; one that is still to get its name is left out."""
     faults = []
     for path in files:
         check = CHECKS.get(path.suffix)
-        if ".part" in path.suffixes or (".recovered" in path.stem and path.suffix == ".mp4") or check is None:
+        if ".part" in path.suffixes or check is None:
             continue
         try:
             check(path)
