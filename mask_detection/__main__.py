@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="COMMAND --help tells more",
     )
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        parser.print_help()
+        return 0
     name = parser.parse_args(words[:1]).command
     if name == "prepare" and "--crops" in words:  # the older spelling
         name = "crop-faces"

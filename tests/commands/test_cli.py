@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mask_detection.__main__ import COMMANDS
+from mask_detection.__main__ import main as list_commands
 from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.paths import ROOT
@@ -66,6 +67,12 @@ def assert_one_line(stderr: str, *parts: str) -> None:
 
 
 # --- help ---
+
+
+def test_without_a_command_all_are_listed(capsys):
+    assert list_commands([]) == cli.EXIT_DONE
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in COMMANDS)
 
 
 @pytest.mark.parametrize("command", commands())
