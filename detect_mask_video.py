@@ -64,10 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tqdm import tqdm
 
-    from mask_detection.inference.pipeline import detected_frames
+    from mask_detection.inference.pipeline import tracked_frames
     from mask_detection.inference.sinks import Stopped
     from mask_detection.inference.summary import open_summary
-    from mask_detection.inference.tracking import Tracker
     from mask_detection.io.sources import open_source
 
     outputs.check([args.source, args.model, args.face], [args.summary], growing=[args.output, args.log])
@@ -76,16 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = cli.EXIT_DONE
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args.source, args.timeout))
-        detected = stack.enter_context(detected_frames(source, options.mask_detector(args).replica, args.every))
+        detector = options.mask_detector(args)
+        tracked = stack.enter_context(tracked_frames(source, detector, args.every))
         summary = stack.enter_context(open_summary(args.summary, source.name))
-        sinks = [summary, *open_sinks(args, source, detected.class_names, shows, stack)]
-        tracker = Tracker()
-        frames = islice(detected.frames, args.max_frames)
+        sinks = [summary, *open_sinks(args, source, detector.class_names, shows, stack)]
+        frames = islice(tracked, args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
         try:
-            for frame, found in (progress := tqdm(frames, total=total, unit="frame", disable=None)):
-                progress.set_postfix(faces=len(found), refresh=False)
-                detections = tracker.update(found, frame.time_s)
+            for frame, detections in (progress := tqdm(frames, total=total, unit="frame", disable=None)):
+                progress.set_postfix(faces=len(detections), refresh=False)
                 for sink in sinks:
                     sink.write(frame, detections)
         except Stopped:

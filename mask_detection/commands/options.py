@@ -8,7 +8,6 @@ import os
 import re
 import reprlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -271,17 +270,14 @@ def is_one_stage(args: argparse.Namespace) -> bool:
 
 def mask_detector(args: argparse.Namespace) -> MaskDetector:
     """The detector that the arguments of :func:`add_detector_options` ask for; its networks are loaded when needed."""
-    from mask_detection.inference.detector import MaskDetector, load_networks
+    from mask_detection.inference import detector
 
-    return MaskDetector(
-        partial(
-            load_networks,
-            classifier=args.model,
-            face_detector=args.detector,
-            face_folder=args.face,
-            class_names=args.classes,
-            confidence=args.confidence,
-            detect_size=args.detect_size,
-            one_stage=is_one_stage(args),
-        )
+    return detector.lazy(
+        args.model,
+        args.detector,
+        face_folder=args.face,
+        class_names=args.classes,
+        confidence=args.confidence,
+        detect_size=args.detect_size,
+        one_stage=is_one_stage(args),
     )

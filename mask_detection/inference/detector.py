@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -15,10 +14,11 @@ import numpy as np
 
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.joining import Join
-from mask_detection.inference.pipeline import detected_frames
+from mask_detection.inference.pipeline import tracked_frames
 from mask_detection.io.images import AnyImage, to_bgr
 from mask_detection.io.sources import VideoSource, open_source
 from mask_detection.models import load as models
+from mask_detection.models.load import LazyNetwork
 from mask_detection.models.preprocessing import crop_faces
 from mask_detection.utils import defaults
 from mask_detection.utils.boxes import box_iou, clip_boxes
@@ -71,40 +71,37 @@ def load(
     Raises:
         MaskDetectionError: a file is missing, damaged or of another kind, or the arguments contradict each other.
     """
-    detector = MaskDetector(
-        partial(
-            load_networks,
-            classifier=Path(classifier),
-            face_detector=face_detector,
-            face_folder=Path(face_folder),
-            class_names=class_names,
-            confidence=confidence,
-            detect_size=detect_size,
-            one_stage=one_stage,
-        )
+    detector = lazy(
+        Path(classifier),
+        face_detector,
+        face_folder=Path(face_folder),
+        class_names=class_names,
+        confidence=confidence,
+        detect_size=detect_size,
+        one_stage=one_stage,
     )
     detector.load()
     return detector
 
 
-def load_networks(
+def lazy(
     classifier: Path,
     face_detector: str,
+    *,
     face_folder: Path,
     class_names: Sequence[str] | None,
     confidence: float,
     detect_size: int | None,
     one_stage: bool,
-) -> Networks:
-    """Load the networks of one mask detector; for arguments and errors see :func:`load`."""
-    if not one_stage:
-        faces = models.load_face_detector(face_detector, face_folder, confidence, detect_size)
-        return Networks(faces, models.load_classifier(classifier, class_names))
-    if face_detector not in ("auto", "builtin") or class_names:
+) -> MaskDetector:
+    """A mask detector whose networks are loaded when first needed; for arguments and errors see :func:`load`."""
+    if one_stage and (face_detector not in ("auto", "builtin") or class_names):
         raise MaskDetectionError(
             "--one-stage: only the built-in face detector classifies by itself; leave --classes and --detector away"
         )
-    return Networks(models.load_face_detector("builtin", face_folder, confidence, detect_size), None)
+    kind = "builtin" if one_stage else face_detector
+    load_faces = partial(models.load_face_detector, kind, face_folder, confidence, detect_size)
+    return MaskDetector(load_faces, None if one_stage else partial(models.load_classifier, classifier, class_names))
 
 
 class MaskDetector:
@@ -114,17 +111,19 @@ class MaskDetector:
     uint8 arrays (H, W, 3) or PIL images, see :func:`mask_detection.io.images.to_bgr`.
     """
 
-    def __init__(self, load_networks: Callable[[], Networks]) -> None:
+    def __init__(
+        self, load_face_detector: Callable[[], FaceDetector], load_classifier: Callable[[], MaskClassifier] | None
+    ) -> None:
         """Make a detector whose networks are loaded when they are first needed.
 
         Args:
-            load_networks: called once for this detector, and once for each of its replicas.
+            load_face_detector: called once for this detector, and once for each of its replicas.
+            load_classifier: likewise; None in one-stage mode, where the face detector's own class scores count.
         """
-        self._load_networks = load_networks if isinstance(load_networks, _Loader) else _Loader(load_networks)
-        self._networks: Networks | None = None
-        self._loading = threading.RLock()
-        self._finding = threading.Lock()
-        self._classifying = threading.Lock()
+        self._face_detector = LazyNetwork(load_face_detector)
+        self._classifier = LazyNetwork(load_classifier) if load_classifier else None
+        self._joins: dict[tuple[str, ...], Join] = {}  # by the face detector's classes
+        self._joining = threading.Lock()
 
     def load(self) -> Networks:
         """The networks, loaded at the first call.
@@ -132,36 +131,32 @@ class MaskDetector:
         Raises:
             MaskDetectionError: they cannot be loaded, see :func:`load`.
         """
-        with self._loading:
-            if self._networks is None:
-                self._networks = self._load_networks()
-            return self._networks
+        return Networks(self._face_detector.load(), self._classifier.load() if self._classifier else None)
 
     def __repr__(self) -> str:
-        if self._networks is None:
+        if not self._face_detector.is_loaded or (self._classifier and not self._classifier.is_loaded):
             return "MaskDetector(not loaded yet)"
         return f"MaskDetector({self.face_detector_name}, {', '.join(self.class_names)})"
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes in the order of the columns of ``Detections.probabilities``."""
-        face_detector, classifier = self.load()
-        return classifier.class_names if classifier else face_detector.class_names
+        return (self._classifier or self._face_detector).load().class_names
 
     @property
     def face_detector_name(self) -> str:
         """What the face detector is called, with the size at which it sees images."""
-        return self.load().face_detector.name
+        return self._face_detector.load().name
 
     @property
     def confidence(self) -> float:
         """Faces that the face detector is less confident of are dropped."""
-        return self.load().face_detector.confidence
+        return self._face_detector.load().confidence
 
     @property
     def is_one_stage(self) -> bool:
         """Whether the face detector classifies the faces, without a classifier."""
-        return self.load().classifier is None
+        return self._classifier is None
 
     def with_confidence(self, confidence: float) -> MaskDetector:
         """The same detector with another confidence, on the same networks.
@@ -170,12 +165,8 @@ class MaskDetector:
             MaskDetectionError: it is not between 0 and 1.
         """
         models.check_confidence(confidence)
-        face_detector, classifier = self.load()
-        face_detector = copy.copy(face_detector)
-        face_detector.confidence = confidence
-        other = copy.copy(self)  # with the same locks
-        other._networks = Networks(face_detector, classifier)
-        other._load_networks = _Loader(partial(_load_with_confidence, self._load_networks, confidence))
+        other = copy.copy(self)
+        other._face_detector = self._face_detector.changed(partial(_with_confidence, confidence=confidence))
         return other
 
     def replica(self) -> MaskDetector:
@@ -184,9 +175,19 @@ class MaskDetector:
         Raises:
             MaskDetectionError: they cannot be loaded, see :func:`load`.
         """
-        detector = MaskDetector(self._load_networks)
-        detector.load()
-        return detector
+        other = self.finder()
+        other._classifier = self._classifier and self._classifier.another()
+        return other
+
+    def finder(self) -> MaskDetector:
+        """A detector like this one with a face detector of its own, loaded at once; the classifier is shared.
+
+        Raises:
+            MaskDetectionError: it cannot be loaded, see :func:`load`.
+        """
+        other = copy.copy(self)
+        other._face_detector = self._face_detector.another()
+        return other
 
     @overload
     def __call__(self, images: AnyImage) -> Detections: ...
@@ -214,8 +215,30 @@ class MaskDetector:
         Raises:
             MaskDetectionError: the image cannot be read, or is none.
         """
-        boxes, confidences, _ = self._find(to_bgr(image))
-        return boxes, confidences
+        found = self.find(image)
+        return found.boxes, found.face_confidences
+
+    def find(self, image: AnyImage) -> Detections:
+        """Find the faces of an image, with the face detector's own class scores as probabilities, if it has any.
+
+        Raises:
+            MaskDetectionError: the image cannot be read, or is none.
+        """
+        frame = to_bgr(image)
+        with self._face_detector.in_use() as face_detector:
+            boxes, confidences, class_scores = face_detector.detect_with_classes(frame)
+        return Detections(boxes, confidences, class_scores, face_detector.class_names)
+
+    def classify_found(self, image: AnyImage, found: Detections) -> Detections:
+        """Classify faces of an image that :meth:`find` has found; in one-stage mode they are classified already.
+
+        Raises:
+            MaskDetectionError: the image cannot be read, or is none.
+        """
+        if self.is_one_stage:
+            return found
+        join, probabilities = self._join(found.class_names), self._classified(to_bgr(image), found.boxes)
+        return replace(found, probabilities=join(probabilities, found.probabilities), class_names=self.class_names)
 
     def classify(self, image: AnyImage, boxes: np.ndarray) -> Detections:
         """Classify faces that somebody else has found.
@@ -240,7 +263,7 @@ class MaskDetector:
         return Detections(boxes, np.ones(len(boxes), np.float32), probabilities, self.class_names)
 
     def track(self, source: str | Path | int | VideoSource, every: int = 1) -> Iterator[tuple[Frame, Detections]]:
-        """Follow the faces of a video, frame by frame; the labels are averaged over a track.
+        """Track the faces of a video, frame by frame; the labels are averaged over a track.
 
         Args:
             source: a video file, a folder of frames, a camera's index, or an address such as ``rtsp://…``; or what
@@ -253,37 +276,23 @@ class MaskDetector:
         Raises:
             MaskDetectionError: the source cannot be opened, or broke off.
         """
-        from mask_detection.inference.tracking import Tracker
-
-        tracker = Tracker()
         opened = source if isinstance(source, VideoSource) else open_source(str(source))
-        with opened, detected_frames(opened, self.replica, every) as detected:
-            for frame, detections in detected.frames:
-                yield frame, tracker.update(detections, frame.time_s)
+        with opened, tracked_frames(opened, self, every) as frames:
+            yield from frames
 
     def _detect(self, frame: np.ndarray) -> Detections:
-        boxes, confidences, class_scores = self._find(frame)
-        face_detector, classifier = self.load()
-        if classifier is None:
-            return Detections(boxes, confidences, class_scores, face_detector.class_names)
-        probabilities = self._join(self._classified(frame, boxes), class_scores)
-        return Detections(boxes, confidences, probabilities, classifier.class_names)
+        return self.classify_found(frame, self.find(frame))
 
-    @cached_property
-    def _join(self) -> Join:
-        face_detector, classifier = self.load()
-        return Join(classifier.class_names if classifier else (), face_detector.class_names)
-
-    def _find(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        face_detector = self.load().face_detector
-        with self._finding:
-            return face_detector.detect_with_classes(frame)
+    def _join(self, detector_classes: tuple[str, ...]) -> Join:
+        with self._joining:
+            if detector_classes not in self._joins:
+                self._joins[detector_classes] = Join(self.class_names, detector_classes)
+            return self._joins[detector_classes]
 
     def _classified(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        classifier = self.load().classifier
-        assert classifier is not None  # noqa: S101 (for the type checker)
+        assert self._classifier is not None  # noqa: S101 (for the type checker)
         crops = crop_faces(frame, boxes)
-        with self._classifying:
+        with self._classifier.in_use() as classifier:
             return classifier.classify(crops)
 
 
@@ -325,39 +334,7 @@ def _probabilities_of_nearest(boxes: np.ndarray, detections: Detections) -> np.n
     return np.where(is_found, detections.probabilities[overlaps.argmax(axis=1)], even)
 
 
-def _load_with_confidence(load_networks: Callable[[], Networks], confidence: float) -> Networks:
-    networks = load_networks()
-    networks.face_detector.confidence = confidence
-    return networks
-
-
-class _Loader:
-    """Loads networks as often as asked; what there is to log of them is logged the first time only.
-
-    They are loaded one after the other, whichever thread asks: it takes memory for a moment, an export is then made
-    once only, and how much is logged is a matter of all threads.
-    """
-
-    _in_turn = threading.RLock()  # again, where a loader asks another one
-
-    def __init__(self, load_networks: Callable[[], Networks]) -> None:
-        self._load_networks = load_networks
-        self._has_loaded = False
-
-    def __call__(self) -> Networks:
-        with self._in_turn:
-            with _errors_only() if self._has_loaded else nullcontext():
-                networks = self._load_networks()
-            self._has_loaded = True
-            return networks
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    logger = logging.getLogger("mask_detection")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _with_confidence(face_detector: FaceDetector, confidence: float) -> FaceDetector:
+    other = copy.copy(face_detector)
+    other.confidence = confidence
+    return other

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mask_detection.inference.detections import Detections
 from mask_detection.inference.drawing import draw
+from mask_detection.inference.tracking import Tracker
 from mask_detection.io.images import encode_image, read_image
 from mask_detection.models import tflite
 from mask_detection.utils.errors import MaskDetectionError
@@ -20,6 +20,7 @@ from mask_detection.utils.threads import newest, overlapped, thread_count
 if TYPE_CHECKING:
     import numpy as np
 
+    from mask_detection.inference.detections import Detections
     from mask_detection.io.sources import Frame, VideoSource
 
 
@@ -27,14 +28,17 @@ class Detector(Protocol):
     """What runs need of a :class:`mask_detection.inference.detector.MaskDetector`."""
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of the columns of ``Detections.probabilities``."""
+    def is_one_stage(self) -> bool:
+        """Whether the face detector classifies the faces, without a classifier."""
 
-    def __call__(self, images: np.ndarray, /) -> Detections:
-        """Detect in one image, (H, W, 3) BGR uint8."""
+    def finder(self) -> Detector:
+        """One with a face detector of its own."""
 
+    def find(self, image: np.ndarray, /) -> Detections:
+        """Find the faces of an image, (H, W, 3) BGR uint8."""
 
-MakeDetector = Callable[[], Detector]  # called once in each thread
+    def classify_found(self, image: np.ndarray, found: Detections, /) -> Detections:
+        """Classify these faces of an image."""
 
 
 def worker_count(n_items: int | None = None) -> int:
@@ -80,7 +84,7 @@ class PhotoResult:
 def detected_photos(
     paths: Sequence[Path],
     outputs: Sequence[Path | None],
-    make_detector: MakeDetector,
+    make_detector: Callable[[], Callable[[np.ndarray], Detections]],
     keep_annotated: bool = False,
 ) -> AbstractContextManager[Iterator[PhotoResult]]:
     """Read, detect, draw and encode in threads, ahead of the loop that writes.
@@ -98,7 +102,9 @@ def detected_photos(
     return overlapped(lambda: partial(_detect_in_photo, make_detector(), keep_annotated), jobs, n_threads)
 
 
-def _detect_in_photo(detector: Detector, keep_annotated: bool, job: tuple[Path, Path | None]) -> PhotoResult:
+def _detect_in_photo(
+    detector: Callable[[np.ndarray], Detections], keep_annotated: bool, job: tuple[Path, Path | None]
+) -> PhotoResult:
     path, output = job
     try:
         image = read_image(path)
@@ -119,53 +125,46 @@ def _failure(path: Path, error: MaskDetectionError) -> dict[str, Any]:
 # --- videos ---
 
 
-@dataclass(frozen=True)
-class DetectedFrames:
-    """The frames of a video as they are detected in.
-
-    Attributes:
-        class_names: those that the model knows.
-        frames: the frames, in order, with what was found in them. It raises the source's errors in their place.
-    """
-
-    class_names: tuple[str, ...]
-    frames: Iterator[tuple[Frame, Detections]]
-
-
 @contextmanager
-def detected_frames(source: VideoSource, make_detector: MakeDetector, every: int = 1) -> Iterator[DetectedFrames]:
-    """Read and detect in threads, ahead of the loop over the results.
+def tracked_frames(
+    source: VideoSource, detector: Detector, every: int = 1
+) -> Iterator[Iterator[tuple[Frame, Detections]]]:
+    """Read and find faces in threads, track and classify them in another, ahead of the loop over the results.
 
     Args:
         source: of a file, every frame is given; of a live source, those that came while all threads were busy are
             dropped, so that what is given is never late.
-        make_detector: makes a detector for each thread.
-        every: detect on each so many-th frame and hold its detections until the next.
+        detector: finds the faces, with a face detector of its own in each thread, and classifies them.
+        every: look for faces in each so many-th frame and hold them until the next.
+
+    Yields:
+        An iterator of the frames, in order, with their faces. It raises the source's errors in their place.
 
     Raises:
         MaskDetectionError: the detector cannot be loaded.
     """
-    class_names: list[tuple[str, ...]] = []
-
-    def make_function() -> Callable[[tuple[int, Frame]], tuple[Frame, Detections | None]]:
-        detector = make_detector()
-        class_names.append(detector.class_names)
-        return partial(_detect_in_frame, detector, every)
-
     with ExitStack() as stack:
         frames: Iterable[Frame] = stack.enter_context(newest(source)) if source.is_live else source
-        found = stack.enter_context(overlapped(make_function, enumerate(frames), worker_count()))
-        yield DetectedFrames(class_names[0], _hold(found))
+        find = partial(overlapped, lambda: partial(_find_in_frame, detector.finder(), every))
+        found = stack.enter_context(find(enumerate(frames), worker_count()))
+        track = partial(_track, Tracker(), detector)
+        yield stack.enter_context(overlapped(lambda: track, _hold(found), n_threads=1))
 
 
-def _detect_in_frame(detector: Detector, every: int, numbered: tuple[int, Frame]) -> tuple[Frame, Detections | None]:
+def _find_in_frame(detector: Detector, every: int, numbered: tuple[int, Frame]) -> tuple[Frame, Detections | None]:
     number, frame = numbered
-    return frame, None if number % every else detector(frame.image)
+    return frame, None if number % every else detector.find(frame.image)
 
 
 def _hold(found: Iterable[tuple[Frame, Detections | None]]) -> Iterator[tuple[Frame, Detections]]:
-    """Give the frames between two detections, the first of which is on the first frame, those of the one before."""
-    for frame, detections in found:
-        if detections is not None:
-            held = detections
+    """Give a frame that was not searched the faces of the one before; the first frame is always searched."""
+    for frame, faces in found:
+        if faces is not None:
+            held = faces
         yield frame, held
+
+
+def _track(tracker: Tracker, detector: Detector, searched: tuple[Frame, Detections]) -> tuple[Frame, Detections]:
+    frame, found = searched
+    classify = None if detector.is_one_stage else partial(detector.classify_found, frame.image)
+    return frame, tracker.update(found, frame.time_s, classify)

@@ -1,10 +1,13 @@
-"""Loading what detection needs: a face detector by its kind, a classifier by its file."""
+"""Loading what detection needs, at once or later: a face detector by its kind, a classifier by its file."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from mask_detection.models import tflite
 from mask_detection.models.base import Network
@@ -25,6 +28,8 @@ from mask_detection.utils.defaults import CONFIDENCE, DETECTORS, FACE_FOLDER, MA
 from mask_detection.utils.errors import MaskDetectionError
 
 logger = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
 
 
 def load_face_detector(
@@ -123,3 +128,67 @@ def load_network(path: Path) -> Network:
     from mask_detection.models.keras_file import keras_network, load_keras_model
 
     return keras_network(*load_keras_model(path))
+
+
+class LazyNetwork(Generic[Loaded]):
+    """A network that is loaded when it is first needed, and used by one thread at a time.
+
+    Networks are loaded one after the other, whichever thread asks: it takes memory for a moment, an export is then made
+    once only, and how much is logged is a matter of all threads. What there is to log is logged the first time only.
+    """
+
+    _loading = threading.RLock()  # again, where changing a network loads it
+
+    def __init__(self, load: Callable[[], Loaded]) -> None:
+        """Say how it is loaded, which may be done several times."""
+        self._load = load
+        self._lock = threading.Lock()
+        self._loaded: Loaded | None = None
+        self._has_logged = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it was needed already."""
+        return self._loaded is not None
+
+    def load(self) -> Loaded:
+        """The network."""
+        with self._loading:
+            if self._loaded is None:
+                with _errors_only() if self._has_logged else nullcontext():
+                    self._loaded = self._load()
+                self._has_logged = True
+            return self._loaded
+
+    @contextmanager
+    def in_use(self) -> Iterator[Loaded]:
+        """The network, while no other thread uses it."""
+        loaded = self.load()
+        with self._lock:
+            yield loaded
+
+    def another(self) -> LazyNetwork[Loaded]:
+        """The same network loaded once more."""
+        with self._loading:
+            other = LazyNetwork(self._load)
+            other._has_logged = self._has_logged
+            other.load()
+            self._has_logged = True
+            return other
+
+    def changed(self, change: Callable[[Loaded], Loaded]) -> LazyNetwork[Loaded]:
+        """What makes another of the loaded one, with the same lock."""
+        other = LazyNetwork(lambda: change(self._load()))
+        other._lock, other._loaded, other._has_logged = self._lock, change(self.load()), True
+        return other
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    logger = logging.getLogger("mask_detection")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

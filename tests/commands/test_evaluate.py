@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from mask_detection.commands import options
 from mask_detection.commands.evaluate import main
 from mask_detection.data.folds import FOLDS, fold_of
-from mask_detection.inference.detector import MaskDetector, Networks
+from mask_detection.inference.detector import MaskDetector
 from mask_detection.models import load
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.utils import defaults
@@ -68,8 +69,11 @@ def known_stages(monkeypatch):
 
     def use(class_names: tuple[str, ...] = (WITH, WITHOUT)) -> None:
         blue = SeesBlue(class_names)
-        stages = lambda args: Networks(KnowsThePhotos(args.confidence), blue)  # noqa: E731
-        monkeypatch.setattr(options, "mask_detector", lambda args: MaskDetector(lambda: stages(args)))
+
+        def detector(args: argparse.Namespace) -> MaskDetector:
+            return MaskDetector(lambda: KnowsThePhotos(args.confidence), lambda: blue)
+
+        monkeypatch.setattr(options, "mask_detector", detector)
         monkeypatch.setattr(load, "load_classifier", lambda path, names: blue)
 
     use()

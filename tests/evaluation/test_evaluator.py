@@ -6,7 +6,7 @@ import numpy as np
 
 from mask_detection.data.annotations import Annotation
 from mask_detection.evaluation.evaluator import examine_photo
-from mask_detection.inference.detector import MaskDetector, Networks
+from mask_detection.inference.detector import MaskDetector
 from mask_detection.models.face_detector import FaceDetector
 
 WITH, WITHOUT = "with_mask", "without_mask"
@@ -30,7 +30,7 @@ class OneStage(FaceDetector):
 def test_in_one_stage_mode_a_face_that_is_not_found_has_no_prediction():
     boxes = np.array([FOUND, DOUBTFUL, OVERLOOKED], np.float32)
     annotation = Annotation(Path("photo.jpg"), boxes, (WITH, WITHOUT, WITHOUT))
-    detector = MaskDetector(lambda: Networks(OneStage(0.5), None))
+    detector = MaskDetector(lambda: OneStage(0.5), None)
 
     result = examine_photo(np.zeros((120, 120, 3), np.uint8), annotation, detector)
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,7 @@ from mask_detection import MaskDetectionError
 from mask_detection.inference import detector as detector_module
 from mask_detection.inference.detector import MaskDetector
 from mask_detection.io.images import to_bgr
+from mask_detection.models import load as models
 from mask_detection.utils import defaults
 from tests.helpers.paths import EXAMPLES, ROOT
 from tests.helpers.videos import FRAME_COUNT
@@ -335,13 +335,21 @@ def test_threads_may_use_it_in_every_way_at_once(shared_detector, views):
             assert same(faces, alone[(number + i) % 4][i]), (number, i)
 
 
+def count_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is loaded from now on, by name."""
+    loads: list[str] = []
+    for name in ("face_detector", "classifier"):
+        load = getattr(models, f"load_{name}")
+        counting = lambda *how, name=name, load=load: loads.append(name) or load(*how)  # noqa: E731
+        monkeypatch.setattr(models, f"load_{name}", counting)
+    return loads
+
+
 def test_threads_that_meet_at_the_first_use_load_once(monkeypatch, group):
-    loads = []
-    load = detector_module.load_networks
-    monkeypatch.setattr(detector_module, "load_networks", lambda **how: loads.append(how) or load(**how))
-    detector = MaskDetector(partial(detector_module.load_networks, **LAZY))
+    loads = count_loads(monkeypatch)
+    detector = detector_module.lazy(**LAZY)
     found = in_threads(lambda _: detector(group))
-    assert len(loads) == 1
+    assert sorted(loads) == ["classifier", "face_detector"]
     assert all(same(faces, found[0]) for faces in found)
 
 
@@ -349,7 +357,7 @@ def test_loading_in_threads_leaves_the_log_as_it_was():
     """Replicas are loaded in silence; of two at once, neither must take the silence for what was there before."""
     logger = logging.getLogger("mask_detection")
     level = logger.level
-    detector = MaskDetector(lambda: time.sleep(0.02))
+    detector = MaskDetector(lambda: time.sleep(0.02) or object(), None)
     detector.load()
 
     def load(number: int) -> None:
@@ -372,16 +380,17 @@ def test_an_export_is_made_once_by_all_threads(tiny_model, tmp_path, caplog, gro
 
 
 def test_networks_are_loaded_when_needed_and_once(monkeypatch):
-    loads = []
-    load = detector_module.load_networks
-    monkeypatch.setattr(detector_module, "load_networks", lambda **how: loads.append(how) or load(**how))
+    loads = count_loads(monkeypatch)
     detector = mask_detection.load(face_detector="haar")
     detector(GROUP)
-    assert len(loads) == 1
+    assert sorted(loads) == ["classifier", "face_detector"]
     replica = detector.replica()
-    assert len(loads) == 2
+    assert sorted(loads) == ["classifier", "classifier", "face_detector", "face_detector"]
     assert same(replica(GROUP), detector(GROUP))
-    assert len(loads) == 2
+    finder = detector.finder()
+    assert same(finder(GROUP), detector(GROUP))
+    assert (loads.count("face_detector"), loads.count("classifier")) == (3, 2)
+    assert finder.load().classifier is detector.load().classifier
 
 
 def test_another_confidence_shares_the_networks(detector, group):

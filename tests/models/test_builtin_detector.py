@@ -15,7 +15,7 @@ import detect_mask_image
 import detect_mask_video
 from mask_detection.commands import checks, cli, doctor, evaluate
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.detector import MaskDetector, Networks
+from mask_detection.inference.detector import MaskDetector
 from mask_detection.io.images import read_image
 from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file, write_detector
 from mask_detection.models.classifier import MaskClassifier
@@ -45,7 +45,7 @@ def detector(shipped_detector) -> BuiltinFaceDetector:
 
 
 def detect_with(image: np.ndarray, face_detector: FaceDetector, classifier: MaskClassifier | None = None) -> Detections:
-    return MaskDetector(lambda: Networks(face_detector, classifier))(image)
+    return MaskDetector(lambda: face_detector, (lambda: classifier) if classifier else None)(image)
 
 
 def records_of(output: Path) -> list[dict]:

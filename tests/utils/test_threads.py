@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.pipeline import detected_frames
+from mask_detection.inference.pipeline import tracked_frames
 from mask_detection.io.sources import Frame
 from mask_detection.utils.threads import MAX_WAITING, newest, overlapped
 
@@ -226,11 +226,15 @@ class Brightness:
     """Stands in for a detector: the corner of its one box shows what frame it saw."""
 
     class_names = ("with_mask", "without_mask")
+    is_one_stage = True
 
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def __call__(self, image: np.ndarray) -> Detections:
+    def finder(self) -> Brightness:
+        return self
+
+    def find(self, image: np.ndarray) -> Detections:
         self.seen.append(int(image[0, 0, 0]))
         boxes = np.array([[self.seen[-1], 0, 255, 1]], np.int32)
         return Detections(boxes, np.ones(1, np.float32), np.full((1, 2), 0.5, np.float32), self.class_names)
@@ -241,18 +245,18 @@ def frame_seen(detections: Detections) -> int:
 
 
 def test_a_file_loses_no_frame():
-    with detected_frames(Source(100), Brightness) as detected:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
+    with tracked_frames(Source(100), Brightness()) as tracked:
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in tracked]
     assert pairs == [(index, index) for index in range(100)]
 
 
 def test_a_live_source_never_lags():
     source = Source(200, is_live=True)
-    with detected_frames(source, Brightness) as detected:
-        first, _ = next(detected.frames)
+    with tracked_frames(source, Brightness()) as tracked:
+        first, _ = next(tracked)
         source.first_seen.set()
         assert source.all_came.wait(PATIENCE_S)  # while the first was used
-        rest = [frame.index for frame, _ in detected.frames]
+        rest = [frame.index for frame, _ in tracked]
     assert first.index == 0
     assert rest == sorted(set(rest))
     assert rest[-1] == 199
@@ -261,7 +265,7 @@ def test_a_live_source_never_lags():
 
 def test_boxes_are_held_between_the_frames_that_are_looked_at():
     detector = Brightness()
-    with detected_frames(Source(20), lambda: detector, every=3) as detected:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in detected.frames]
+    with tracked_frames(Source(20), detector, every=3) as tracked:
+        pairs = [(frame.index, frame_seen(detections)) for frame, detections in tracked]
     assert pairs == [(index, index - index % 3) for index in range(20)]
     assert sorted(detector.seen) == list(range(0, 20, 3))
