@@ -17,7 +17,7 @@ HERE, THERE = (100, 100, 160, 180), (300, 100, 360, 180)
 
 def seen(*faces: tuple[Sequence[int], Sequence[float]], class_names: tuple[str, ...] = NAMES) -> Detections:
     boxes = np.array([box for box, _ in faces], np.int32).reshape(-1, 4)
-    probabilities = np.array([row for _, row in faces], np.float32).reshape(-1, len(class_names))
+    probabilities = np.array([row for _, row in faces], np.float32).reshape(len(faces), len(class_names))
     return Detections(boxes, np.ones(len(faces), np.float32), probabilities, class_names)
 
 
@@ -150,6 +150,88 @@ def test_three_classes_are_smoothed_alike():
         if i == 7:
             assert followed.labels == ["with_mask"] * 2
     assert followed.labels == ["mask_weared_incorrect"] * 2
+
+
+# --- what is classified ---
+
+GUESS = (0.6, 0.4)
+
+
+class Classifier:
+    """Gives a face in a frame the prediction that is set, and counts which frames it was asked about."""
+
+    def __init__(self, predictions: Sequence[Sequence[float]]) -> None:
+        self.predictions, self.asked = predictions, []
+
+    def labels(
+        self, frame_rate: float = 25.0, boxes: Sequence[Sequence[int]] = (), scores: Sequence[Sequence[float]] = ()
+    ) -> list[str]:
+        """The labels of the one face whose boxes and whose scores, by the face detector, are those."""
+        tracker, labels = Tracker(), []
+        for i in range(len(self.predictions)):
+            box = boxes[i] if boxes else HERE
+            found = seen((box, scores[i] if scores else ()), class_names=NAMES if scores else ())
+
+            def classify(faces: Detections, i: int = i) -> Detections:
+                self.asked += [i] * len(faces)
+                return seen(*((box, self.predictions[i]) for box in faces.boxes))
+
+            labels += tracker.update(found, i / frame_rate, classify).labels
+        return labels
+
+
+@pytest.mark.parametrize(("frame_rate", "step"), [(60, 6), (30, 3), (25, 3), (24, 3), (12, 2), (10, 1), (2, 1)])
+def test_a_face_that_is_known_is_classified_ten_times_a_second(frame_rate, step):
+    classifier = Classifier([BARE] * 40)
+    assert classifier.labels(frame_rate) == ["without_mask"] * 40
+    assert classifier.asked[:3] == [0, 1, 2]  # it is new
+    assert classifier.asked[2:] == list(range(2, 40, step))
+
+
+def test_an_uncertain_face_is_classified_in_every_frame():
+    classifier = Classifier([GUESS] * 20)
+    classifier.labels()
+    assert classifier.asked == list(range(20))
+
+
+def test_a_face_that_comes_nearer_is_classified_at_once():
+    near = (HERE[0] - 20, HERE[1] - 20, HERE[2] + 20, HERE[3] + 20)
+    classifier = Classifier([BARE] * 20)
+    classifier.labels(boxes=[HERE] * 12 + [near] * 8)
+    assert 12 in classifier.asked
+    assert len(classifier.asked) < 12
+
+
+def test_what_the_face_detector_sees_change_is_classified_at_once():
+    classifier = Classifier([BARE] * 12 + [MASKED] * 8)
+    labels = classifier.labels(scores=[(0.2, 0.8)] * 12 + [(0.7, 0.3)] * 8)
+    assert 12 in classifier.asked
+    assert labels.index("with_mask") <= 14
+
+
+@pytest.mark.parametrize("frame_rate", [10, 25, 60])
+@pytest.mark.parametrize("change", range(20, 26))
+def test_a_mask_put_on_between_two_predictions_shows_as_soon_as_if_all_were_classified(frame_rate, change):
+    predictions = [BARE] * change + [MASKED] * 30
+    in_every_frame = labels_of(predictions, frame_rate).index("with_mask")
+    waited = np.ceil(0.1 * frame_rate)
+    assert Classifier(predictions).labels(frame_rate).index("with_mask") <= in_every_frame + waited
+
+
+def test_no_frame_without_faces_is_classified_and_a_face_that_comes_back_is():
+    tracker, asked = Tracker(), []
+    for i in range(60):
+        found = seen(*([(HERE, ())] if i < 20 or i >= 50 else []), class_names=())
+
+        def classify(faces: Detections, i: int = i) -> Detections:
+            asked.extend([i] * len(faces))
+            return seen(*((box, BARE) for box in faces.boxes))
+
+        tracked = tracker.update(found, i / 25, classify)
+        assert tracked.class_names == NAMES
+        assert tracked.tracks == [1] * len(found)
+    assert 50 in asked
+    assert not any(20 <= i < 50 for i in asked)
 
 
 # --- the column ---
