@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = cli.EXIT_DONE
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args.source, args.timeout))
-        detector = options.mask_detector(args)
+        detector = options.mask_detector(args).for_video()
         tracked = stack.enter_context(tracked_frames(source, detector, args.every))
         summary = stack.enter_context(open_summary(args.summary, source.name))
         sinks = [summary, *open_sinks(args, source, detector.class_names, shows, stack)]

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     from mask_detection.io.sources import open_source
 
-    detector = options.mask_detector(args)
+    detector = options.mask_detector(args).for_video()
     print(
         f"{'video':<28}{'every':>6}{'tracks':>8}{'classified':>12}"
         f"{'raw':>6}{'averaged':>10}{'lasting':>9}{'delay':>7}{'longest':>9}"

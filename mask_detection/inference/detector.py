@@ -65,7 +65,8 @@ def load(
         class_names: in the order of the classifier's outputs, instead of the names that its file holds.
         confidence: faces that the face detector is less confident of are dropped, 0..1.
         detect_size: what an image's longer side is scaled to for the face detector, in pixels; None is each detector's
-            own choice. Larger finds smaller faces and takes longer.
+            own choice, the built-in one's another for :meth:`MaskDetector.track`. Larger finds smaller faces and takes
+            longer.
         one_stage: let the built-in face detector classify the faces, too, without the classifier.
 
     Raises:
@@ -101,7 +102,8 @@ def lazy(
         )
     kind = "builtin" if one_stage else face_detector
     load_faces = partial(models.load_face_detector, kind, face_folder, confidence, detect_size)
-    return MaskDetector(load_faces, None if one_stage else partial(models.load_classifier, classifier, class_names))
+    load_classes = None if one_stage else partial(models.load_classifier, classifier, class_names)
+    return MaskDetector(load_faces, load_classes, partial(load_faces, for_video=True))
 
 
 class MaskDetector:
@@ -112,15 +114,20 @@ class MaskDetector:
     """
 
     def __init__(
-        self, load_face_detector: Callable[[], FaceDetector], load_classifier: Callable[[], MaskClassifier] | None
+        self,
+        load_face_detector: Callable[[], FaceDetector],
+        load_classifier: Callable[[], MaskClassifier] | None,
+        load_for_video: Callable[[], FaceDetector] | None = None,
     ) -> None:
         """Make a detector whose networks are loaded when they are first needed.
 
         Args:
             load_face_detector: called once for this detector, and once for each of its replicas.
             load_classifier: likewise; None in one-stage mode, where the face detector's own class scores count.
+            load_for_video: loads the face detector for the frames of videos; by default, the same as for photos.
         """
         self._face_detector = LazyNetwork(load_face_detector)
+        self._video_face_detector = LazyNetwork(load_for_video) if load_for_video else self._face_detector
         self._classifier = LazyNetwork(load_classifier) if load_classifier else None
         self._joins: dict[tuple[str, ...], Join] = {}  # by the face detector's classes
         self._joining = threading.Lock()
@@ -166,7 +173,15 @@ class MaskDetector:
         """
         models.check_confidence(confidence)
         other = copy.copy(self)
-        other._face_detector = self._face_detector.changed(partial(_with_confidence, confidence=confidence))
+        change = partial(_with_confidence, confidence=confidence)
+        other._face_detector = self._face_detector.changed(change)
+        other._video_face_detector = self._video_face_detector.changed(change)
+        return other
+
+    def for_video(self) -> MaskDetector:
+        """This detector, at the size that its face detector chooses for video, unless one was given."""
+        other = copy.copy(self)
+        other._face_detector = self._video_face_detector
         return other
 
     def replica(self) -> MaskDetector:
@@ -277,7 +292,7 @@ class MaskDetector:
             MaskDetectionError: the source cannot be opened, or broke off.
         """
         opened = source if isinstance(source, VideoSource) else open_source(str(source))
-        with opened, tracked_frames(opened, self, every) as frames:
+        with opened, tracked_frames(opened, self.for_video(), every) as frames:
             yield from frames
 
     def _detect(self, frame: np.ndarray) -> Detections:

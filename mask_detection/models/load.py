@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from mask_detection.models import tflite
 from mask_detection.models.base import Network
-from mask_detection.models.builtin_detector import DETECT_SIZE, BuiltinFaceDetector
+from mask_detection.models.builtin_detector import BuiltinFaceDetector
 from mask_detection.models.classifier import MaskClassifier, to_classifier
 from mask_detection.models.convert import load_export
 from mask_detection.models.face_detector import FaceDetector
@@ -24,7 +24,15 @@ from mask_detection.models.opencv_detectors import (
     YuNetFaceDetector,
 )
 from mask_detection.utils import downloads
-from mask_detection.utils.defaults import CONFIDENCE, DETECTORS, FACE_FOLDER, MAX_DETECT_SIZE, MODEL_FILE
+from mask_detection.utils.defaults import (
+    BUILTIN_PHOTO_SIZE,
+    BUILTIN_VIDEO_SIZE,
+    CONFIDENCE,
+    DETECTORS,
+    FACE_FOLDER,
+    MAX_DETECT_SIZE,
+    MODEL_FILE,
+)
 from mask_detection.utils.errors import MaskDetectionError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +41,11 @@ Loaded = TypeVar("Loaded")
 
 
 def load_face_detector(
-    kind: str = "auto", folder: Path = FACE_FOLDER, confidence: float = CONFIDENCE, detect_size: int | None = None
+    kind: str = "auto",
+    folder: Path = FACE_FOLDER,
+    confidence: float = CONFIDENCE,
+    detect_size: int | None = None,
+    for_video: bool = False,
 ) -> FaceDetector:
     """Load a face detector and log in one line which one it is.
 
@@ -46,6 +58,7 @@ def load_face_detector(
         confidence: faces below it are dropped, 0..1.
         detect_size: what the image's longer side is scaled to for the network, in pixels; None is each detector's
             own choice. Haar works on the image as it is, up to ``HAAR_MAX_SIDE``.
+        for_video: where time counts more than small faces; the built-in detector's own choice depends on it.
 
     Raises:
         MaskDetectionError: the files are missing, damaged or cannot be fetched, or an argument is out of range.
@@ -62,7 +75,8 @@ def load_face_detector(
     elif chosen == "yunet":
         detector = YuNetFaceDetector(folder, confidence, detect_size or YUNET_DETECT_SIZE)
     elif chosen == "builtin":
-        detector = BuiltinFaceDetector(folder, confidence, detect_size or DETECT_SIZE)
+        own_choice = BUILTIN_VIDEO_SIZE if for_video else BUILTIN_PHOTO_SIZE
+        detector = BuiltinFaceDetector(folder, confidence, detect_size or own_choice)
     else:
         detector = HaarFaceDetector(confidence)
     logger.info("face detector: %s", detector.name)
@@ -141,7 +155,7 @@ class LazyNetwork(Generic[Loaded]):
 
     def __init__(self, load: Callable[[], Loaded]) -> None:
         """Say how it is loaded, which may be done several times."""
-        self._load = load
+        self._load_another = self._load_first = load
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
         self._has_logged = False
@@ -156,7 +170,7 @@ class LazyNetwork(Generic[Loaded]):
         with self._loading:
             if self._loaded is None:
                 with _errors_only() if self._has_logged else nullcontext():
-                    self._loaded = self._load()
+                    self._loaded = self._load_first()
                 self._has_logged = True
             return self._loaded
 
@@ -170,16 +184,16 @@ class LazyNetwork(Generic[Loaded]):
     def another(self) -> LazyNetwork[Loaded]:
         """The same network loaded once more."""
         with self._loading:
-            other = LazyNetwork(self._load)
+            other = LazyNetwork(self._load_another)
             other._has_logged = self._has_logged
             other.load()
             self._has_logged = True
             return other
 
     def changed(self, change: Callable[[Loaded], Loaded]) -> LazyNetwork[Loaded]:
-        """What makes another of the loaded one, with the same lock."""
-        other = LazyNetwork(lambda: change(self._load()))
-        other._lock, other._loaded, other._has_logged = self._lock, change(self.load()), True
+        """What makes another of this one, which it shares the lock with."""
+        other = LazyNetwork(lambda: change(self._load_another()))
+        other._lock, other._load_first = self._lock, lambda: change(self.load())
         return other
 
 

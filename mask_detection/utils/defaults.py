@@ -13,4 +13,6 @@ DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")
 SOURCE_TIMEOUT_S = 30.0  # without a frame, before a camera or stream is given up
 MAX_PIXELS = 200_000_000  # of an image: 200 megapixels are 600 MB as BGR
 MAX_DETECT_SIZE = 8192  # pixels of an image's longer side for the face detector; half of it takes 1.5 GB
+BUILTIN_PHOTO_SIZE = 640  # pixels of a photo's longer side for the built-in face detector
+BUILTIN_VIDEO_SIZE = 416  # of a frame's: under half the time, but it misses faces that 640 finds
 CONFIDENCE = 0.5  # of a face, 0..1: what is below is dropped

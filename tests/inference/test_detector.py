@@ -432,6 +432,16 @@ def test_what_contradicts_itself_is_refused():
 # --- videos ---
 
 
+def test_a_detector_for_video_takes_the_size_for_video():
+    detector = mask_detection.load(face_detector="builtin")
+    assert detector.face_detector_name == "built-in (640 px)"
+    sensitive = detector.with_confidence(0.2).for_video()
+    assert (sensitive.face_detector_name, sensitive.confidence) == ("built-in (416 px)", 0.2)
+    assert detector.for_video().replica().face_detector_name == "built-in (416 px)"
+    asked_for = mask_detection.load(face_detector="builtin", detect_size=300)
+    assert asked_for.for_video().face_detector_name == "built-in (300 px)"
+
+
 def test_the_faces_of_a_video_are_tracked(video):
     detector = mask_detection.load(face_detector="haar")
     results = list(detector.track(video))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,12 @@ from mask_detection.commands import checks, cli, doctor, evaluate
 from mask_detection.inference.detections import Detections
 from mask_detection.inference.detector import MaskDetector
 from mask_detection.io.images import read_image
-from mask_detection.models.builtin_detector import BuiltinFaceDetector, find_builtin_file, write_detector
+from mask_detection.models.builtin_detector import (
+    BuiltinFaceDetector,
+    find_builtin_file,
+    fine_to_coarse,
+    write_detector,
+)
 from mask_detection.models.classifier import MaskClassifier
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.models.fcos import build_detector
@@ -80,8 +86,10 @@ def test_it_finds_faces_far_and_near(detector, portrait, face_width):
     assert box_iou(FACE_IN_PORTRAIT * scale, boxes).max() > 0.5
 
 
-def test_a_face_that_fills_the_image_is_found_once(detector, portrait):
+@pytest.mark.parametrize("detect_size", [416, 640, 1600])
+def test_a_face_that_fills_the_image_is_found_once(shipped_detector, portrait, detect_size):
     x1, y1, x2, y2 = FACE_IN_PORTRAIT[0]
+    detector = BuiltinFaceDetector(shipped_detector.parent, detect_size=detect_size)
     boxes, _ = detector.detect(cv2.resize(portrait[y1:y2, x1:x2], (670, 828), interpolation=cv2.INTER_CUBIC))
     assert len(boxes) == 1
     assert box_iou(np.array([[0, 0, 670, 828]]), boxes).max() > 0.6
@@ -96,12 +104,26 @@ def test_images_of_any_shape_without_faces_are_empty_columns(detector, shape):
 
 
 def test_boxes_stand_where_the_face_is_whatever_the_detect_size(shipped_detector, portrait):
-    for size in (256, 416, 500):
+    for size in (256, 416, 500, 1200):
         boxes, _ = BuiltinFaceDetector(shipped_detector.parent, detect_size=size).detect(portrait)
         assert box_iou(FACE_IN_PORTRAIT, boxes).max() > 0.5
 
 
+def test_coarser_passes_find_what_is_too_large_for_finer_ones():
+    assert fine_to_coarse(416, 416) == [(416, 0, np.inf)]
+    assert fine_to_coarse(640, 416) == [(640, 0, 280), (256, 96, np.inf)]
+    passes = fine_to_coarse(8192, 416)
+    for (size, _, largest), (coarser, smallest, _) in pairwise(passes):
+        assert smallest / coarser < largest / size  # no face is too large for one and too small for the next
+
+
 # --- which detector is taken ---
+
+
+def test_it_looks_closer_at_photos_than_at_video(shipped_detector, tmp_path):
+    assert load_face_detector("builtin", tmp_path).name == "built-in (640 px)"
+    assert load_face_detector("builtin", tmp_path, for_video=True).name == "built-in (416 px)"
+    assert load_face_detector("builtin", tmp_path, detect_size=500, for_video=True).name == "built-in (500 px)"
 
 
 def test_without_other_files_auto_takes_it_from_the_project(shipped_detector, tmp_path, caplog):
