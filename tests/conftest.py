@@ -180,8 +180,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         from mask_detection.utils import threads
 
         @contextmanager
-        def interrupted(*arguments: object) -> Iterator[Iterator[object]]:
-            with threads.overlapped(*arguments) as results:
+        def interrupted(*arguments: object, **others: object) -> Iterator[Iterator[object]]:
+            with threads.overlapped(*arguments, **others) as results:
                 yield chain(islice(results, n_images), ctrl_c())
 
         def ctrl_c() -> Iterator[object]:
