@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mask_detection.commands import cli, options, outputs
 from mask_detection.utils.errors import MaskDetectionError, OutputError
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = stack.enter_context(open_source(args.source, args.timeout))
         detector = options.mask_detector(args).for_video()
         tracked = stack.enter_context(tracked_frames(source, detector, args.every))
-        summary = stack.enter_context(open_summary(args.summary, source.name))
+        summary = stack.enter_context(open_summary(args.summary, source.address))
         sinks = [summary, *open_sinks(args, source, detector.class_names, shows, stack)]
         frames = islice(tracked, args.max_frames)
         total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
@@ -104,7 +104,7 @@ def open_sinks(
     args: argparse.Namespace, source: VideoSource, class_names: Sequence[str], shows: bool, stack: ExitStack
 ) -> list[Sink]:
     """Open what the arguments ask for; the stack closes it."""
-    from mask_detection.inference.alarm import choose_alert_classes, open_alarm
+    from mask_detection.inference.alarm import Alarm, choose_alert_classes, open_alarm_command
     from mask_detection.inference.overlay import Overlay
     from mask_detection.inference.sinks import AnnotatedFrames, Log
     from mask_detection.io.window import Window
@@ -113,8 +113,12 @@ def open_sinks(
     sinks: list[Sink] = []
     if args.alert_command is not None:
         classes = choose_alert_classes(args.alert_class, class_names)
-        alarm = open_alarm(args.alert_command, source.name, classes, args.alert_after, args.alert_cooldown)
-        sinks.append(stack.enter_context(alarm))
+        command = stack.enter_context(open_alarm_command(args.alert_command))
+
+        def run_command(event: dict[str, Any]) -> None:
+            command.start({**event, "source": source.address})
+
+        sinks += [command, Alarm([run_command], classes, args.alert_after, args.alert_cooldown)]
     video = None
     if args.output:  # every frame of a camera is kept, however early it comes
         video = stack.enter_context(open_video(args.output, source.recording_rate, drops_early=not source.is_live))

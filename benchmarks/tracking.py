@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for name in args.source:
         with open_source(name) as source:
-            title = Path(source.name).name  # without secrets
+            title = Path(source.address).name  # without secrets
             half_window = HALF_WINDOW * source.frame_rate
             followed = follow(source, detector, args.every, args.shrink)
         for every, (tracks, fraction) in followed.items():

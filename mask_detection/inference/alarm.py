@@ -1,4 +1,7 @@
-"""An alarm: the user's own command, run when a face was seen for too long in a class such as the one without a mask."""
+"""Alarms: a face was seen for too long in a class such as the one without a mask, or too many faces were.
+
+They go to whoever listens, such as the user's own command.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -31,9 +34,14 @@ MAX_ERROR_BYTES = 4096  # of its standard error that are kept: the last ones
 ERRORS_WAIT = 0.2  # seconds until what it has printed is read
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has but one
 MAX_LEFT_BEHIND = 32  # commands that have ended, whose own programs may go on
-LAST_WAIT = 10.0  # seconds that the commands which still run at the end of the video are given
+LAST_WAIT = 3.0  # seconds that the commands which still run at the end of the video are given
+
+MIN_SIGHTING_S = 0.5  # for which a track has to be seen with a certain label to be one of the crowd
+LEAST_CROWD = 2  # faces, and as many of them without a mask: one face never raises the alarm of a crowd
 
 logger = logging.getLogger(__name__)
+
+Listener = Callable[[dict[str, Any]], None]  # is given each alarm's event, and must not wait
 
 
 def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]) -> tuple[str, ...]:
@@ -54,7 +62,7 @@ def choose_alert_classes(given: Sequence[str] | None, class_names: Sequence[str]
     return chosen
 
 
-class AlarmCommand:
+class AlarmCommand(Sink):
     """Runs a command in the background, once for each event, and logs a line when that failed.
 
     The event is one line of JSON on the command's standard input. Its standard output is dropped: ours may be a log
@@ -86,6 +94,10 @@ class AlarmCommand:
 
     def start(self, event: dict[str, Any]) -> None:
         """Run the command for an event, without waiting for it."""
+        with _never_ending_the_run():
+            self._start(event)
+
+    def _start(self, event: dict[str, Any]) -> None:
         if len(self._running) >= MAX_RUNNING:
             _complain(f"is still running for {MAX_RUNNING} earlier alarms; this one is left out")
             return
@@ -96,6 +108,11 @@ class AlarmCommand:
                 self._running.append(_Program(self._command, line))
             except OSError as error:
                 _complain(f"cannot be run ({error.strerror}); check the program's name")
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Look now and then, at each frame, which commands have ended."""
+        with _never_ending_the_run():
+            self.collect()
 
     def collect(self) -> None:
         """Log which commands failed in the meantime, without waiting for any; what they have started may go on."""
@@ -202,23 +219,22 @@ class _Watched:
 
 
 class Alarm(Sink):
-    """Watches the tracks of one video: each raises one alarm at most."""
+    """Watches the tracks of one source: each raises one alarm at most."""
 
     def __init__(
-        self, command: AlarmCommand, source: str, alert_classes: Collection[str], after_s: float, cooldown_s: float
+        self, listeners: Sequence[Listener], alert_classes: Collection[str], after_s: float, cooldown_s: float
     ) -> None:
         """Set the conditions; times are the video's.
 
         Args:
-            command: what to run.
-            source: what the user calls the video.
+            listeners: each is given the event: ``source``, the moment, ``seconds``, the record of the face, and
+                ``classes``, ``tracks`` and ``count`` of those concerned, here one.
             alert_classes: the classes to raise the alarm for.
             after_s: seconds for which a track has to be seen in them. Uncertain labels and short gaps don't end that
                 time, but only a certain label of one of these classes raises the alarm.
             cooldown_s: least seconds between two alarms. One that comes too early is put off, not lost.
         """
-        self._command = command
-        self._source = source
+        self._listeners = listeners
         self._alert_classes = alert_classes
         self._after_s = after_s
         self._cooldown_s = cooldown_s
@@ -226,12 +242,7 @@ class Alarm(Sink):
         self._tracks: dict[int, _Watched] = {}
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Look at the next frame's faces, and run the command where one of them is due; never waits for it."""
-        with _never_ending_the_run():
-            self._watch(frame, detections)
-
-    def _watch(self, frame: Frame, detections: Detections) -> None:
-        self._command.collect()
+        """Look at the next frame's faces, and raise the alarm where one of them is due."""
         self._tracks = {k: track for k, track in self._tracks.items() if frame.time_s - track.seen_s <= MAX_GAP}
         for record in detections.to_records():
             if "track" in record and self._is_due(record, frame.time_s):
@@ -253,21 +264,95 @@ class Alarm(Sink):
         track = self._tracks[record["track"]]
         track.is_reported, self._last_alarm_s = True, frame.time_s
         seconds = round(frame.time_s - (track.since_s or 0), 3)
-        self._command.start({"source": self._source, **frame.moment(), "seconds": seconds, **record})
+        concerned = {"classes": [record["label"]], "tracks": [record["track"]], "count": 1}
+        event = {"source": frame.source, **frame.moment(), "seconds": seconds, **record, **concerned}
+        for listener in self._listeners:
+            listener(event)
+
+
+@dataclass
+class _Visitor:
+    """A track of a crowd: when it was first and last seen with a certain label, and the latest of these."""
+
+    first_s: float
+    last_s: float
+    label: str
+
+
+class CrowdAlarm(Sink):
+    """Watches one source for a crowd too many of which are seen in an alert class; a face alone never raises it."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        alert_classes: Collection[str],
+        fraction: float,
+        window_s: float,
+        minimum: int,
+        cooldown_s: float,
+    ) -> None:
+        """Set the conditions; times are the video's.
+
+        Args:
+            listeners: each is given the event: ``source``, the moment, ``fraction`` of so many (``sample``) tracks,
+                ``window_s``, and ``classes``, ``tracks`` and ``count`` of those in alert classes.
+            alert_classes: the classes to raise the alarm for.
+            fraction: of the tracks seen within the window, from which on the alarm is raised, 0..1.
+            window_s: seconds that are looked back. A track counts once, with its latest certain label.
+            minimum: tracks that have to be seen for that; never less than ``LEAST_CROWD``.
+            cooldown_s: least seconds between two alarms.
+        """
+        self._listeners = listeners
+        self._alert_classes = alert_classes
+        self._fraction = fraction
+        self._window_s = window_s
+        self._minimum = max(minimum, LEAST_CROWD)
+        self._cooldown_s = cooldown_s
+        self._last_alarm_s = -float("inf")
+        self._visitors: dict[int, _Visitor] = {}  # the one that was seen last comes last
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Look at the next frame's faces, and raise the alarm where it is due."""
+        time_s = frame.time_s
+        for face in detections:
+            if face.track is not None and not face.uncertain:
+                first_s = visitor.first_s if (visitor := self._visitors.pop(face.track, None)) else time_s
+                self._visitors[face.track] = _Visitor(first_s, time_s, face.label)
+        while self._visitors and time_s - next(iter(self._visitors.values())).last_s > self._window_s:
+            del self._visitors[next(iter(self._visitors))]
+        if time_s - self._last_alarm_s >= self._cooldown_s:
+            self._look(frame)
+
+    def _look(self, frame: Frame) -> None:
+        crowd = {k: v for k, v in self._visitors.items() if v.last_s - v.first_s >= MIN_SIGHTING_S}
+        concerned = sorted(k for k, visitor in crowd.items() if visitor.label in self._alert_classes)
+        if len(crowd) < self._minimum or len(concerned) < max(LEAST_CROWD, self._fraction * len(crowd)):
+            return
+        self._last_alarm_s = frame.time_s
+        event = {
+            "source": frame.source,
+            **frame.moment(),
+            "fraction": round(len(concerned) / len(crowd), 4),
+            "sample": len(crowd),
+            "window_s": self._window_s,
+            "classes": sorted({crowd[k].label for k in concerned}),
+            "tracks": concerned,
+            "count": len(concerned),
+        }
+        for listener in self._listeners:
+            listener(event)
 
 
 @contextmanager
-def open_alarm(
-    command_line: str, source: str, alert_classes: Collection[str], after_s: float, cooldown_s: float
-) -> Iterator[Alarm]:
-    """Yield an :class:`Alarm`; its last commands get a little time at the end, also after an error or Ctrl-C.
+def open_alarm_command(command_line: str) -> Iterator[AlarmCommand]:
+    """Yield an :class:`AlarmCommand`; its last ones get a little time at the end, also after an error or Ctrl-C.
 
     Raises:
         MaskDetectionError: there is no command in ``command_line``.
     """
     command = AlarmCommand(command_line)
     try:
-        yield Alarm(command, source, alert_classes, after_s, cooldown_s)
+        yield command
     finally:
         with _never_ending_the_run():
             command.finish()

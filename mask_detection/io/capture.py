@@ -9,6 +9,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -141,6 +142,21 @@ def _is_same(image: np.ndarray, other: np.ndarray) -> bool:
     return np.array_equal(image, other) and int(image.min()) != int(image.max())
 
 
+@dataclass(frozen=True)
+class SourceState:
+    """Whether a source gives frames.
+
+    Attributes:
+        is_up: so it does.
+        since: when that began, in seconds as ``time.time`` gives them.
+        reason: why it doesn't, in a few words; None where it does.
+    """
+
+    is_up: bool
+    since: float
+    reason: str | None = None
+
+
 class LiveCapture:
     """An open camera or stream that is opened again, after growing pauses, when it drops.
 
@@ -148,6 +164,7 @@ class LiveCapture:
 
     Attributes:
         gap_s: seconds without frames so far, because the source had dropped.
+        state: whether it gives frames now.
     """
 
     def __init__(
@@ -170,6 +187,7 @@ class LiveCapture:
             ends_at_repeat: whether it may be a clip, which has ended where it starts anew with the same frame.
         """
         self.gap_s = 0.0
+        self.state = SourceState(False, time.time(), "gave no frame yet")
         self._name = name
         self._capture = capture
         self._open_again = open_again
@@ -197,8 +215,10 @@ class LiveCapture:
             asked_at = time.monotonic()
             image = self._read()
             if image is None:
+                self._set_down("gives no frame" if n_images else "gave no frame yet")
                 image = self._retry(n_images)
                 if image is None:
+                    self._set_down("was closed")
                     return
                 if self._ends_at_repeat and _is_same(image, first):
                     logger.warning(
@@ -209,6 +229,8 @@ class LiveCapture:
                     gap_s = time.monotonic() - asked_at
                     self.gap_s += gap_s
                     logger.warning("%s: is back after %.1f s", self._name, gap_s)
+            if not self.state.is_up:
+                self.state = SourceState(True, time.time())
             first = first if n_images else image.copy()  # the user may draw on it
             yield image
 
@@ -235,7 +257,11 @@ class LiveCapture:
                 return image
         if self._closed.is_set():
             return None
+        self._set_down("is lost")
         raise MaskDetectionError(self._fault(n_images))
+
+    def _set_down(self, reason: str) -> None:
+        self.state = SourceState(False, self.state.since if not self.state.is_up else time.time(), reason)
 
     def _fault(self, n_images: int) -> str:
         if not n_images:

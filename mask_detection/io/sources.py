@@ -24,6 +24,7 @@ from mask_detection.io import ffmpeg
 from mask_detection.io.capture import (
     WARM_UP_S,
     LiveCapture,
+    SourceState,
     find_cameras,
     growing_pauses,
     has_length,
@@ -36,7 +37,7 @@ from mask_detection.io.image_files import list_image_files
 from mask_detection.io.images import read_image
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
-from mask_detection.utils.urls import scheme_of, without_file_scheme, without_secrets
+from mask_detection.utils.urls import safe_name, scheme_of, without_file_scheme, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Frame:
         time_s: seconds from the start.
         time: the time of day when a live source gave it, ISO 8601 in UTC; None for a file.
         gap_s: seconds until then in which a live source had dropped and gave nothing.
+        source: the name of the source, see :class:`VideoSource`.
     """
 
     image: np.ndarray
@@ -69,6 +71,7 @@ class Frame:
     time_s: float
     time: str | None = None
     gap_s: float = 0.0
+    source: str = ""
 
     def moment(self) -> dict[str, Any]:
         """Number, time, and gaps if there were any, as they stand in the log."""
@@ -84,7 +87,8 @@ class VideoSource(ABC):
     """An iterator of frames, made by :func:`open_source`; a context manager that releases what is open at the end.
 
     Attributes:
-        name: what the user called it, without secrets; see :mod:`mask_detection.utils.urls`.
+        name: a short one that stands in lines and file names, see :func:`mask_detection.utils.urls.safe_name`.
+        address: what the user called it, without secrets.
         is_live: True for a camera or a stream, which has no end of its own.
         frame_rate: frames per second, ``FALLBACK_FRAME_RATE`` where the source doesn't know.
         frame_count: how many frames a file announces, None where that is unknown.
@@ -92,10 +96,12 @@ class VideoSource(ABC):
 
     is_live = False
 
-    def __init__(self, name: str, frame_rate: float, frame_count: int | None) -> None:
-        self.name = name
+    def __init__(self, address: str, frame_rate: float, frame_count: int | None) -> None:
+        self.name = safe_name(address)
+        self.address = address
         self.frame_rate = frame_rate
         self.frame_count = frame_count
+        self._state = SourceState(True, time.time())
 
     def __enter__(self) -> VideoSource:
         return self
@@ -107,6 +113,11 @@ class VideoSource(ABC):
     def recording_rate(self) -> float:
         """Frames per second that a recording of the source needs."""
         return self.frame_rate
+
+    @property
+    def state(self) -> SourceState:
+        """Whether it gives frames now; any thread may ask."""
+        return self._state
 
     def close(self) -> None:  # noqa: B027 (a folder holds nothing open)
         """Release what is open."""
@@ -123,15 +134,15 @@ class VideoSource(ABC):
 class RecordedVideo(VideoSource):
     """A video with an end: a file, on disk or behind an address."""
 
-    def __init__(self, name: str, capture: cv2.VideoCapture, path: Path | None = None) -> None:
+    def __init__(self, address: str, capture: cv2.VideoCapture, path: Path | None = None) -> None:
         """Take over an open capture; it gets released here.
 
         Args:
-            name: for messages.
+            address: for messages.
             capture: at its first frame.
             path: where the file is, if it is on disk.
         """
-        super().__init__(name, *_rate_and_count(capture))
+        super().__init__(address, *_rate_and_count(capture))
         self._capture = capture
         self._path = path
         self._raw_rate, self._raw_count = (capture.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
@@ -154,13 +165,14 @@ class RecordedVideo(VideoSource):
         for index in count():
             image = read_frame(self._capture)
             if image is None:
+                self._state = SourceState(False, time.time(), "has ended")
                 self._check_end(index, clock)
                 return
-            yield Frame(image, index, clock.time_of(index, _timestamp(self._capture)))
+            yield Frame(image, index, clock.time_of(index, _timestamp(self._capture)), source=self.name)
 
     def _check_end(self, frames_read: int, clock: FileClock) -> None:
         if frames_read == 0:
-            raise MaskDetectionError(f"{self.name}: gives no frame; check that it plays in a video player")
+            raise MaskDetectionError(f"{self.address}: gives no frame; check that it plays in a video player")
         # Containers round the number of frames, or make it of duration and rate, which means nothing where the rate
         # varies. So time has to be missing, too: a second, and where the rate varies what the last frame may last.
         if not (self._raw_rate > 0 and frames_read < self._raw_count - self._raw_rate):
@@ -171,7 +183,7 @@ class RecordedVideo(VideoSource):
         seconds = f"{clock.last_s:.1f} of {clock.last_s + missing_s:.1f} s"
         done = f"{frames_read} of {self.frame_count} frames" if self.frame_count and clock.is_regular else seconds
         raise MaskDetectionError(
-            f"{self.name}: breaks off after {done}; the file is damaged or incomplete, get it again"
+            f"{self.address}: breaks off after {done}; the file is damaged or incomplete, get it again"
         )
 
 
@@ -199,10 +211,11 @@ class FrameFolder(VideoSource):
                 logger.error("error: %s", error)
                 n_failed += 1
             else:
-                yield Frame(image, index, index / self.frame_rate)
+                yield Frame(image, index, index / self.frame_rate, source=self.name)
+        self._state = SourceState(False, time.time(), "has ended")
         if n_failed:
             raise MaskDetectionError(
-                f"{self.name}: {n_failed} of {self.frame_count} frames cannot be read; repair or remove them"
+                f"{self.address}: {n_failed} of {self.frame_count} frames cannot be read; repair or remove them"
             )
 
 
@@ -211,10 +224,15 @@ class LiveVideo(VideoSource):
 
     is_live = True
 
-    def __init__(self, name: str, capture: LiveCapture, frame_rate: float) -> None:
+    def __init__(self, address: str, capture: LiveCapture, frame_rate: float) -> None:
         """Take over an open capture; it gets released here."""
-        super().__init__(name, frame_rate, None)
+        super().__init__(address, frame_rate, None)
         self._capture = capture
+
+    @property
+    def state(self) -> SourceState:
+        """See :meth:`VideoSource.state`."""
+        return self._capture.state
 
     def close(self) -> None:
         """Release the camera or stream; see :meth:`mask_detection.io.capture.LiveCapture.close`."""
@@ -225,7 +243,7 @@ class LiveVideo(VideoSource):
         started = time.monotonic()
         for index, image in enumerate(self._capture):
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            yield Frame(image, index, time.monotonic() - started, now, self._capture.gap_s)
+            yield Frame(image, index, time.monotonic() - started, now, self._capture.gap_s, self.name)
 
 
 def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> VideoSource:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 HIDDEN = "…"
+LONGEST_NAME = 60  # characters of a source's short name
 SCHEME = r"[A-Za-z][\w+.-]+:[/\\]+"  # of two letters at least, as C:/ is none; FFmpeg takes rtsp:/ and rtsp:///, too
 # A host that is no user's name: with a dot, or in brackets. Only behind such a one can an @ belong to the path.
 PLAIN_HOST = r"(?:[\w-]+(?:\.[\w-]+)+|localhost|\[[\dA-Fa-f:.%]+\])(?::\d*)?"
@@ -45,6 +46,24 @@ def without_secrets(text: str) -> str:
         return start + host[0] + _without_named_secrets(_without_inner_users(rest[host.end() :]))
     user, at, place = rest.rpartition("@")
     return start + (_shown_user(user) + at if at else "") + _without_named_secrets(place)
+
+
+def safe_name(source: str) -> str:
+    """A short name for a source, of letters, digits, ``_``, ``-`` and ``.``, without what may be secret.
+
+    ``camera.local-stream1`` for ``rtsp://user:password@camera.local/stream1?token=1``, ``door`` for
+    ``videos/door.mp4``, ``camera-0`` for camera 0.
+    """
+    if source.isdecimal():
+        return f"camera-{source[:LONGEST_NAME]}"
+    shown = without_secrets(without_file_scheme(source))
+    if scheme_of(shown):
+        place = re.sub(r"[?#].*", "", shown.partition("://")[2].rpartition("@")[2], flags=re.DOTALL)
+    else:
+        place = re.split(r"[/\\]", shown.rstrip("/\\"))[-1]
+        place = re.sub(r"(?<=.)\.\w{1,5}$", "", place)
+    name = re.sub(r"[^\w.]+", "-", place)[:LONGEST_NAME].strip("-.")
+    return name or "source"
 
 
 def without_secrets_in_line(line: str) -> str:

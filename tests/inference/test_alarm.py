@@ -59,7 +59,7 @@ def watch(
 ) -> list[tuple[int, float]]:
     """The track and the time of each alarm; for each track a letter a frame, 10 frames a second: M, B, U or nobody."""
     rows, recorder = {"M": MASKED, "B": BARE, "U": UNCERTAIN}, Recorder()
-    watcher = Alarm(recorder, "0", classes, after_s, cooldown_s)
+    watcher = Alarm([recorder.start], classes, after_s, cooldown_s)
     for i in range(max(map(len, labels.values()))):
         there = {track: rows[letters[i]] for track, letters in labels.items() if letters[i : i + 1] in {*rows}}
         faces = Detections(
@@ -141,6 +141,7 @@ def test_the_command_gets_the_event(play_cards, tmp_path):
     assert event.pop("seconds") == 0.5
     assert (event.pop("frame"), event.pop("time_s")) == (5, 0.5)
     assert event["track"] == 1
+    assert (event.pop("classes"), event.pop("tracks"), event.pop("count")) == (["without_mask"], [1], 1)
     assert event == json.loads((tmp_path / "seen.jsonl").read_text().splitlines()[5])["faces"][0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of live sources all come at the same time, however busy the machine is."""
-    monkeypatch.setattr("mask_detection.io.sources.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("mask_detection.io.sources.time", SimpleNamespace(monotonic=lambda: 0.0, time=time.time))
 
 
 @pytest.fixture
@@ -74,6 +75,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             return self.is_set()
 
     monkeypatch.setattr(capture, "threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
-    monkeypatch.setattr(capture, "time", SimpleNamespace(monotonic=lambda: math.fsum(made)))
+    monkeypatch.setattr(capture, "time", SimpleNamespace(monotonic=lambda: math.fsum(made), time=time.time))
     monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.1)
     return made

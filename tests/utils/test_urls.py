@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mask_detection.utils.urls import without_secrets, without_secrets_in_line
+from mask_detection.utils.urls import safe_name, without_secrets, without_secrets_in_line
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,25 @@ def test_what_holds_no_secret_stays(name):
 def test_a_line_may_hold_addresses():
     line = "unrecognized arguments: rtsp://a:sec ret@c/1 --x http://h/?key=secret"
     assert without_secrets_in_line(line) == "unrecognized arguments: rtsp://a:…@c/1 --x http://h/?key=…"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("0", "camera-0"),
+        ("/dev/video0", "video0"),
+        ("videos/door.mp4", "door"),
+        ("C:\\videos\\door.mp4", "door"),
+        ("frames/", "frames"),
+        ("rtsp://camera.local/stream1", "camera.local-stream1"),
+        ("rtsp://admin:secret@camera.local:554/1?token=secret#secret", "camera.local-554-1"),
+        ("rtsp://secret@camera.local/token/secret/1", "camera.local-token-1"),
+        ("file:///videos/a%20b.mp4", "a-b"),
+        ("..", "source"),
+        ("a/.hidden", "hidden"),
+        ("{source}", "source"),
+        ("x" * 500, "x" * 60),
+    ],
+)
+def test_a_sources_short_name_is_safe_in_file_names(source, name):
+    assert safe_name(source) == name
