@@ -198,6 +198,10 @@ class LiveCapture:
         self._in_use = threading.Lock()
         self._closed = threading.Event()
 
+    def stop(self) -> None:
+        """End the iteration soon, also in the middle of a pause, without waiting for that."""
+        self._closed.set()
+
     def close(self) -> None:
         """Release the source and end the iteration, also in the middle of a pause."""
         self._closed.set()

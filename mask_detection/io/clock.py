@@ -1,6 +1,8 @@
-"""When the frames of a video file are."""
+"""When the frames of a video file are, and the intervals of a day."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone, tzinfo
 
 SAME_S = 0.001  # containers such as Matroska round to milliseconds
 LONGEST_GAP_S = 600.0  # between two frames; more is a fault of the file
@@ -51,3 +53,38 @@ class FileClock:
         self.longest_gap_s = max(self.longest_gap_s, time_s - self.last_s)
         self.last_s = time_s
         return time_s
+
+
+def interval_around(moment: datetime, length_s: float, zone: tzinfo | None = None) -> tuple[datetime, datetime]:
+    """The interval of the day that a moment lies in: they follow one another from local midnight on.
+
+    The last one of a day may be shorter. Where the clocks change, an interval that holds the change is an hour longer
+    or shorter; those within the hour that comes twice come twice, too.
+
+    Args:
+        moment: any moment, with its offset.
+        length_s: 1 second to 24 hours.
+        zone: the time zone; None is the system's.
+
+    Returns:
+        Start, and end (which is the next one's start), in UTC.
+    """
+    length = timedelta(seconds=length_s)
+    start, bounds = _start_and_bounds(moment, length, zone)
+    bounds.append(start + length)  # where the clocks are put back, it begins as no local time says
+    return start, min(end for end in bounds if end > moment and _start_and_bounds(end, length, zone)[0] == end)
+
+
+def _start_and_bounds(moment: datetime, length: timedelta, zone: tzinfo | None) -> tuple[datetime, list[datetime]]:
+    """Where the interval around a moment starts, and all that its local start and end stand for, in UTC."""
+    local = moment.astimezone(zone).replace(tzinfo=None)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = midnight + (local - midnight) // length * length
+    following = min(start + length, midnight + timedelta(days=1))
+    bounds = [_instant(bound, fold, zone) for bound in (start, following) for fold in (0, 1)]
+    return max(bound for bound in bounds if bound <= moment), bounds
+
+
+def _instant(local: datetime, fold: int, zone: tzinfo | None) -> datetime:
+    """What a local time without its offset stands for, at its first or second coming, in UTC."""
+    return local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc)

@@ -267,16 +267,56 @@ def growing_log(path: Path) -> Iterator[GrowingText]:
     Raises:
         OutputError: another run is writing it, the place denies it, or the disk is full.
     """
+    with _growing_in_place(path) as (output, stream):
+        yield GrowingText(output, stream, has_old_text=not is_special(path))
+
+
+@contextmanager
+def growing_table(path: Path, header: str) -> Iterator[GrowingText]:
+    """Yield lines that grow under their own name, after those of earlier runs.
+
+    Args:
+        path: the file's name.
+        header: the first line that an older file has to have.
+
+    Raises:
+        OutputError: so it hasn't, another run is writing it, the place denies it, or the disk is full.
+    """
+    with _growing_in_place(path) as (output, stream):
+        text = GrowingText(output, stream)
+        with output.writing():
+            text.is_empty = is_special(path) or not _has_table(path, header)
+        yield text
+
+
+def _has_table(path: Path, header: str) -> bool:
+    """Tell whether a file holds the lines of an earlier run; half a line at their end is removed.
+
+    Raises:
+        OutputError: it holds something else.
+    """
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        first = file.readline(len(header) + 2)
+    if not f"{header}\r\n".startswith(first):
+        raise OutputError(f"{path}: holds something else, or other columns; name another file")
+    if not cut_after_last_line(path):
+        os.truncate(path, 0)
+        return False
+    return True
+
+
+@contextmanager
+def _growing_in_place(path: Path) -> Iterator[tuple[GrowingOutput, IO[str]]]:
+    """Open a file to append to, and hold it locked; one that is new and gets nothing is removed."""
     check_can_write(path)
     output = GrowingOutput(path, path)
     is_new = not path.exists()
     with output.writing():
         stream = open_to_append(path, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        is_regular = not is_special(path)
-        if is_regular and not lock(stream.fileno()):
+        if not is_special(path) and not lock(stream.fileno()):
             raise _busy(path)
-        yield GrowingText(output, stream, has_old_text=is_regular)
+        yield output, stream
     finally:
         with finishing(), output.writing():
             stream.close()

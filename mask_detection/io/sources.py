@@ -119,6 +119,9 @@ class VideoSource(ABC):
         """Whether it gives frames now; any thread may ask."""
         return self._state
 
+    def stop(self) -> None:  # noqa: B027 (what has an end gives its next frame soon)
+        """Let the iteration end soon, also in the middle of a pause; any thread may ask for it, and doesn't wait."""
+
     def close(self) -> None:  # noqa: B027 (a folder holds nothing open)
         """Release what is open."""
 
@@ -234,6 +237,10 @@ class LiveVideo(VideoSource):
         """See :meth:`VideoSource.state`."""
         return self._capture.state
 
+    def stop(self) -> None:
+        """See :meth:`VideoSource.stop`."""
+        self._capture.stop()
+
     def close(self) -> None:
         """Release the camera or stream; see :meth:`mask_detection.io.capture.LiveCapture.close`."""
         self._capture.close()
@@ -246,13 +253,16 @@ class LiveVideo(VideoSource):
             yield Frame(image, index, time.monotonic() - started, now, self._capture.gap_s, self.name)
 
 
-def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> VideoSource:
+def open_source(
+    source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S, stopped: threading.Event | None = None
+) -> VideoSource:
     """Open where frames come from.
 
     Args:
         source: a camera's index such as ``"0"`` or its device file, a video file, a folder of frames, or an address
             such as ``http://…`` or ``rtsp://…``.
         timeout_s: how long a camera or stream may give no frame, at first or after it dropped, before it is given up.
+        stopped: when it is set, a stream that is not there is waited for no longer.
 
     Raises:
         MaskDetectionError: it is missing, not a video, or cannot be opened.
@@ -260,7 +270,7 @@ def open_source(source: str, timeout_s: float = defaults.SOURCE_TIMEOUT_S) -> Vi
     if source.isdecimal() or source.startswith(CAMERA_FILES):
         return _open_camera(source, timeout_s)
     if scheme_of(source) not in ("", "file"):
-        return _open_address(source, timeout_s)
+        return _open_address(source, timeout_s, stopped or threading.Event())
     try:
         path = Path(without_file_scheme(source))
         return FrameFolder(path) if path.is_dir() else _open_file(path)
@@ -287,11 +297,11 @@ def _other_cameras() -> str:
     return "nor does another; check that one is plugged in and free, and that the system's settings allow access to it"
 
 
-def _open_address(address: str, timeout_s: float) -> VideoSource:
+def _open_address(address: str, timeout_s: float, stopped: threading.Event) -> VideoSource:
     name = without_secrets(address)
     if scheme_of(address) not in ffmpeg.ADDRESSES:
         raise MaskDetectionError(f"{name}: is no address that is read here; use one of {', '.join(ffmpeg.ADDRESSES)}")
-    capture, formats = _wait_for(address, name, timeout_s)
+    capture, formats = _wait_for(address, name, timeout_s, stopped)
     may_be_clip = scheme_of(address) in HTTP and formats != CAMERA_FORMAT
     # A file on a server has an end; opening it again would start it anew.
     if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0 or (may_be_clip and has_length(address, timeout_s)):
@@ -301,13 +311,13 @@ def _open_address(address: str, timeout_s: float) -> VideoSource:
     return LiveVideo(name, live, _rate_and_count(capture)[0])
 
 
-def _wait_for(address: str, name: str, timeout_s: float) -> tuple[cv2.VideoCapture, str]:
+def _wait_for(address: str, name: str, timeout_s: float, stopped: threading.Event) -> tuple[cv2.VideoCapture, str]:
     """Open an address as soon as it is there; return with it the formats that it may have, empty for all.
 
     Raises:
-        MaskDetectionError: it didn't open within ``timeout_s``.
+        MaskDetectionError: it didn't open within ``timeout_s``, or until ``stopped`` was set.
     """
-    for n_tries, _ in enumerate(chain([0.0], growing_pauses(timeout_s, threading.Event().wait))):
+    for n_tries, _ in enumerate(chain([0.0], growing_pauses(timeout_s, stopped.wait))):
         # Asked first whether it is a camera's, as cameras may serve one client at a time, and each only once.
         for formats in (CAMERA_FORMAT, "") if scheme_of(address) in HTTP else ("",):
             capture = open_stream(address, timeout_s, formats)
