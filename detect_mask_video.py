@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mask_detection.inference.pipeline import tracked_frames
     from mask_detection.inference.sinks import Stopped
     from mask_detection.inference.summary import open_summary
+    from mask_detection.io.readers import Readers
     from mask_detection.io.sources import open_source
 
     outputs.check([args.source, args.model, args.face], [args.summary], growing=[args.output, args.log])
@@ -74,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
     status = cli.EXIT_DONE
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(args.source, args.timeout))
+        source = open_source(args.source, args.timeout)
+        readers = stack.enter_context(Readers([source]))
         detector = options.mask_detector(args).for_video()
-        tracked = stack.enter_context(tracked_frames(source, detector, args.every))
+        tracked = stack.enter_context(tracked_frames(readers, detector, args.every))
         summary = stack.enter_context(open_summary(args.summary, source.address))
         sinks = [summary, *open_sinks(args, source, detector.class_names, shows, stack)]
         frames = islice(tracked, args.max_frames)

@@ -16,6 +16,7 @@ from mask_detection.inference.detections import Detections
 from mask_detection.inference.joining import Join
 from mask_detection.inference.pipeline import tracked_frames
 from mask_detection.io.images import AnyImage, to_bgr
+from mask_detection.io.readers import Readers
 from mask_detection.io.sources import VideoSource, open_source
 from mask_detection.models import load as models
 from mask_detection.models.load import LazyNetwork
@@ -292,7 +293,7 @@ class MaskDetector:
             MaskDetectionError: the source cannot be opened, or broke off.
         """
         opened = source if isinstance(source, VideoSource) else open_source(str(source))
-        with opened, tracked_frames(opened, self.for_video(), every) as frames:
+        with Readers([opened]) as readers, tracked_frames(readers, self.for_video(), every) as frames:
             yield from frames
 
     def _detect(self, frame: np.ndarray) -> Detections:

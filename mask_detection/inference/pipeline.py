@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,13 +17,14 @@ from mask_detection.io.images import encode_image, read_image
 from mask_detection.models import tflite
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, make_folder
-from mask_detection.utils.threads import newest, overlapped, thread_count
+from mask_detection.utils.threads import overlapped, thread_count
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mask_detection.inference.detections import Detections
-    from mask_detection.io.sources import Frame, VideoSource
+    from mask_detection.io.readers import Readers
+    from mask_detection.io.sources import Frame
 
 
 class Detector(Protocol):
@@ -127,28 +130,39 @@ def _failure(path: Path, error: MaskDetectionError) -> dict[str, Any]:
 
 @contextmanager
 def tracked_frames(
-    source: VideoSource, detector: Detector, every: int = 1
+    readers: Readers, detector: Detector, every: int = 1
 ) -> Iterator[Iterator[tuple[Frame, Detections]]]:
-    """Read and find faces in threads, track and classify them in another, ahead of the loop over the results.
+    """Find faces in threads, track and classify them in another, ahead of the loop over the results.
 
     Args:
-        source: of a file, every frame is given; of a live source, those that came while all threads were busy are
-            dropped, so that what is given is never late.
+        readers: give the frames of all sources. Each source has a tracker of its own; the threads and their networks
+            are shared.
         detector: finds the faces, with a face detector of its own in each thread, and classifies them.
-        every: look for faces in each so many-th frame and hold them until the next.
+        every: look for faces in each so many-th frame of a source and hold them until the next.
 
     Yields:
-        An iterator of the frames, in order, with their faces. It raises the source's errors in their place.
+        An iterator of the frames, in order, with their faces. It raises errors of the readers in their place.
 
     Raises:
         MaskDetectionError: the detector cannot be loaded.
     """
-    with ExitStack() as stack:
-        frames: Iterable[Frame] = stack.enter_context(newest(source)) if source.is_live else source
-        find = partial(overlapped, lambda: partial(_find_in_frame, detector.finder(), every))
-        found = stack.enter_context(find(enumerate(frames), worker_count()))
-        track = partial(_track, Tracker(), detector)
-        yield stack.enter_context(overlapped(lambda: track, _hold(found), n_threads=1))
+    find = partial(overlapped, lambda: partial(_find_in_frame, detector.finder(), every))
+    track = partial(_track, defaultdict(Tracker), detector)
+    with (
+        find(_numbered(readers), worker_count()) as found,
+        overlapped(lambda: track, _hold(found), 1) as tracked,
+    ):
+        try:
+            yield tracked
+        finally:
+            readers.stop()  # as a thread may wait for a frame that doesn't come
+
+
+def _numbered(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
+    """Count the frames of each source."""
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(count)
+    for frame in frames:
+        yield next(numbers[frame.source]), frame
 
 
 def _find_in_frame(detector: Detector, every: int, numbered: tuple[int, Frame]) -> tuple[Frame, Detections | None]:
@@ -157,14 +171,17 @@ def _find_in_frame(detector: Detector, every: int, numbered: tuple[int, Frame]) 
 
 
 def _hold(found: Iterable[tuple[Frame, Detections | None]]) -> Iterator[tuple[Frame, Detections]]:
-    """Give a frame that was not searched the faces of the one before; the first frame is always searched."""
+    """Give a frame that was not searched the faces of its source's last one that was; the first one always is."""
+    held: dict[str, Detections] = {}
     for frame, faces in found:
         if faces is not None:
-            held = faces
-        yield frame, held
+            held[frame.source] = faces
+        yield frame, held[frame.source]
 
 
-def _track(tracker: Tracker, detector: Detector, searched: tuple[Frame, Detections]) -> tuple[Frame, Detections]:
+def _track(
+    trackers: Mapping[str, Tracker], detector: Detector, searched: tuple[Frame, Detections]
+) -> tuple[Frame, Detections]:
     frame, found = searched
     classify = None if detector.is_one_stage else partial(detector.classify_found, frame.image)
-    return frame, tracker.update(found, frame.time_s, classify)
+    return frame, trackers[frame.source].update(found, frame.time_s, classify)

@@ -182,14 +182,17 @@ class _Reader:
     def _give(self, frame: Frame) -> bool:
         """Lay a frame down to be taken; False when nobody wants more."""
         with self._changed:
-            if self.source.is_live:
-                self.frames.clear()
+            self._drop_stale()
             self._changed.wait_for(lambda: self.is_stopped or len(self.frames) < FRAMES_AHEAD)
             if self.is_stopped:
                 return False
             self.frames.append(frame)
             self._changed.notify_all()
             return True
+
+    def _drop_stale(self) -> None:
+        if self.source.is_live:
+            self.frames.clear()
 
 
 def with_different_names(sources: Sequence[VideoSource], names: Sequence[str] | None = None) -> Sequence[VideoSource]:

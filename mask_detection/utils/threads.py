@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -138,61 +137,3 @@ class _WorkerPool(Generic[Item, Result]):
                 self._ended = True
                 result.set_exception(error)
                 return None
-
-
-@contextmanager
-def newest(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
-    """Take items in a thread of its own as they come, and give the newest: those that nobody asked for are dropped.
-
-    So frames of a camera are never older than the last one, however long each is worked on.
-
-    Yields:
-        An iterator of items, which waits where there is none since the last. An error of ``items`` is raised after
-        the last item. On leaving the context, the item that is being waited for is the last to be taken.
-    """
-    latest = _LatestItem(items)
-    thread = threading.Thread(target=latest.take_all, daemon=True)
-    thread.start()
-    try:
-        yield latest
-    finally:
-        latest.stop()
-        thread.join()
-
-
-class _LatestItem(Iterator[Item]):
-    """The buffer of :func:`newest`: it holds one item, which the next one replaces."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = items
-        self._latest: deque[Item] = deque(maxlen=1)
-        self._end: BaseException | None = None
-        self._changed = threading.Condition()
-
-    def __next__(self) -> Item:
-        with self._changed:
-            self._changed.wait_for(lambda: self._latest or self._end)
-            if self._latest:
-                return self._latest.popleft()
-            raise self._end or StopIteration
-
-    def take_all(self) -> None:
-        end: BaseException = StopIteration()
-        try:
-            for item in self._items:
-                with self._changed:
-                    if self._end:
-                        return
-                    self._latest.append(item)
-                    self._changed.notify()
-        except BaseException as error:
-            end = error
-        self._finish(end)
-
-    def stop(self) -> None:
-        self._finish(StopIteration())
-
-    def _finish(self, end: BaseException) -> None:
-        with self._changed:
-            self._end = self._end or end
-            self._changed.notify_all()

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import cv2
@@ -26,7 +25,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_stale_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no frame be dropped: these sources give all of theirs at once, as no camera does."""
-    monkeypatch.setattr("mask_detection.inference.pipeline.newest", lambda frames: nullcontext(iter(frames)))
+    monkeypatch.setattr("mask_detection.io.readers._Reader._drop_stale", lambda reader: None)
 
 
 @pytest.fixture

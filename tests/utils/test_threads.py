@@ -1,4 +1,4 @@
-"""Threads that work ahead: order, bounds, errors, ends; frames of files and of live sources."""
+"""Threads that work ahead: order, bounds, errors, ends."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import cv2
-import numpy as np
 import pytest
 
-from mask_detection.inference.detections import Detections
-from mask_detection.inference.pipeline import tracked_frames
-from mask_detection.io.sources import Frame
-from mask_detection.utils.threads import MAX_WAITING, newest, overlapped
+from mask_detection.utils.threads import MAX_WAITING, overlapped
 
 PATIENCE_S = 30  # for what should come at once
 
@@ -152,120 +148,3 @@ def test_opencv_starts_no_threads_of_its_own_meanwhile():
     with overlapped(lambda: lambda _: cv2.getNumThreads(), range(2), 2) as results:
         assert list(results) == [1, 1]
     assert cv2.getNumThreads() == before
-
-
-# --- the newest of what comes ---
-
-
-def test_what_nobody_asked_for_is_dropped():
-    all_came, go_on = threading.Event(), threading.Event()
-
-    def items() -> Iterator[int]:
-        yield from range(5)
-        all_came.set()
-        assert go_on.wait(PATIENCE_S)
-        yield 5
-
-    with newest(items()) as kept:
-        assert all_came.wait(PATIENCE_S)
-        assert next(kept) == 4
-        go_on.set()
-        assert list(kept) == [5]
-
-
-def test_the_next_item_is_waited_for():
-    wanted = threading.Semaphore(0)
-
-    def items() -> Iterator[int]:
-        for number in range(3):
-            assert wanted.acquire(timeout=PATIENCE_S)
-            yield number
-
-    with newest(items()) as kept:
-        for number in range(3):
-            wanted.release()
-            assert next(kept) == number
-        assert list(kept) == []
-
-
-def test_an_error_comes_after_the_last_item():
-    with newest(numbers_then(FaultError(), 3)) as kept:
-        seen = []
-        with pytest.raises(FaultError):
-            seen.extend(kept)
-    with newest(numbers_then(FaultError(), 0)) as kept, pytest.raises(FaultError):
-        next(kept)
-
-
-def test_leaving_early_ends_the_thread_that_takes():
-    with newest(iter(int, None)) as kept:
-        next(kept)
-    with pytest.raises(FaultError), newest(iter(int, None)):
-        raise FaultError
-
-
-# --- the frames of a video ---
-
-
-class Source:
-    """Stands in for a video of one-coloured frames that are as bright as their number."""
-
-    def __init__(self, n_frames: int, is_live: bool = False) -> None:
-        self.n_frames, self.is_live = n_frames, is_live
-        self.first_seen, self.all_came = threading.Event(), threading.Event()
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index in range(self.n_frames):
-            yield Frame(np.full((4, 4, 3), index, np.uint8), index, float(index))
-            if self.is_live:
-                assert self.first_seen.wait(PATIENCE_S)
-        self.all_came.set()
-
-
-class Brightness:
-    """Stands in for a detector: the corner of its one box shows what frame it saw."""
-
-    class_names = ("with_mask", "without_mask")
-    is_one_stage = True
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    def finder(self) -> Brightness:
-        return self
-
-    def find(self, image: np.ndarray) -> Detections:
-        self.seen.append(int(image[0, 0, 0]))
-        boxes = np.array([[self.seen[-1], 0, 255, 1]], np.int32)
-        return Detections(boxes, np.ones(1, np.float32), np.full((1, 2), 0.5, np.float32), self.class_names)
-
-
-def frame_seen(detections: Detections) -> int:
-    return int(detections.boxes[0, 0])
-
-
-def test_a_file_loses_no_frame():
-    with tracked_frames(Source(100), Brightness()) as tracked:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in tracked]
-    assert pairs == [(index, index) for index in range(100)]
-
-
-def test_a_live_source_never_lags():
-    source = Source(200, is_live=True)
-    with tracked_frames(source, Brightness()) as tracked:
-        first, _ = next(tracked)
-        source.first_seen.set()
-        assert source.all_came.wait(PATIENCE_S)  # while the first was used
-        rest = [frame.index for frame, _ in tracked]
-    assert first.index == 0
-    assert rest == sorted(set(rest))
-    assert rest[-1] == 199
-    assert len(rest) < 20  # the others came while those were worked on
-
-
-def test_boxes_are_held_between_the_frames_that_are_looked_at():
-    detector = Brightness()
-    with tracked_frames(Source(20), detector, every=3) as tracked:
-        pairs = [(frame.index, frame_seen(detections)) for frame, detections in tracked]
-    assert pairs == [(index, index - index % 3) for index in range(20)]
-    assert sorted(detector.seen) == list(range(0, 20, 3))
