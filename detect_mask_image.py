@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: list[Path] = []
     with ExitStack() as stack:
         detector = options.mask_detector(args)
-        results = stack.enter_context(detected_photos(paths, targets, detector.replica, shows))
+        results = stack.enter_context(detected_photos(paths, targets, detector.replica, shows, args.blur_faces))
         sinks = open_sinks(args, shows, stack)
         for result in tqdm(results, total=len(paths), unit="photo", disable=None):
             photo = result.saved()

@@ -1,12 +1,13 @@
-"""Find the faces in a video or at the webcam and show who wears a mask.
+"""Find the faces in videos, at the webcam and at cameras, and show who wears a mask.
 
 python detect_mask_video.py
 python detect_mask_video.py --source street.mp4 --output annotated.mp4 --no-display
 python detect_mask_video.py --source rtsp://camera.local/stream --log faces.jsonl --summary summary.json
+python detect_mask_video.py --source 0 rtsp://camera.local/stream --name desk door --statistics faces.csv
 python detect_mask_video.py --alert-command "paplay bell.oga" --alert-after 5
 
-In the window, q or ESC stops. Exit status: 0 all done, 1 the source broke off and the frames until then were done,
-2 nothing could be done, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP (what was written until then is kept).
+In the window, q or ESC stops. Exit status: 0 all done, 1 a source broke off and the rest was done, 2 nothing could be
+done, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP (what was written until then is kept).
 """
 
 from __future__ import annotations
@@ -14,47 +15,34 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mask_detection.commands import cli, options, outputs
+from mask_detection.commands import cli, options
+from mask_detection.commands.video import config, paths
+from mask_detection.commands.video import options as video_options
 from mask_detection.utils.errors import MaskDetectionError, OutputError
 
 if TYPE_CHECKING:
-    from mask_detection.inference.sinks import Sink
-    from mask_detection.io.sources import VideoSource
+    from mask_detection.commands.video.sinks import VideoSinks
+    from mask_detection.inference.detections import Detections
+    from mask_detection.io.sources import Frame, VideoSource
 
 logger = logging.getLogger("mask_detection.video")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line, and the configuration file that it names."""
     parser = options.argument_parser(__doc__)
-    options.add_source_options(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE|DIR",
-        help="write the annotated video here (.mp4, .avi, .mkv), or its frames into a folder (no suffix)",
-    )
-    parser.add_argument(
-        "--log",
-        type=options.output_file,
-        metavar="FILE",
-        help="write what is found in each frame: .jsonl, .csv, or - for standard output",
-    )
-    parser.add_argument(
-        "--summary", type=Path, metavar="FILE", help="write at the end what was found in all, and of each track: JSON"
-    )
-    parser.add_argument("--no-overlay", action="store_true", help="draw no frames/s and counts into the corner")
+    video_options.add_source_options(parser)
     options.add_detection_options(parser)
-    options.add_alarm_options(parser)
-    args = parser.parse_args(argv)
-    options.check_alarm_options(parser, args)
+    video_options.add_output_options(parser)
+    video_options.add_alarm_options(parser)
+    video_options.add_recording_options(parser)
+    args = config.parse_with_config(parser, argv)
+    video_options.check(parser, args)
     return args
 
 
@@ -62,74 +50,69 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    from tqdm import tqdm
-
+    from mask_detection.commands.video.sinks import Receivers, VideoSinks
     from mask_detection.inference.pipeline import tracked_frames
-    from mask_detection.inference.sinks import Stopped
-    from mask_detection.inference.summary import open_summary
     from mask_detection.io.readers import Readers
-    from mask_detection.io.sources import open_source
 
-    outputs.check([args.source, args.model, args.face], [args.summary], growing=[args.output, args.log])
-    writes = any((args.output, args.log, args.summary, args.alert_command is not None))
-    shows = cli.decide_display(args.no_display, writes, "--output FILE or --log FILE")
-    status = cli.EXIT_DONE
+    names = paths.source_names(args)
+    paths.check_outputs(args, names)
+    shows = cli.decide_display(args.no_display, video_options.has_output(args), "--output FILE or --log FILE")
     with ExitStack() as stack:
-        source = open_source(args.source, args.timeout)
-        readers = stack.enter_context(Readers([source]))
+        sources = open_sources(args, names)
+        readers = stack.enter_context(Readers(sources))
         detector = options.mask_detector(args).for_video()
         tracked = stack.enter_context(tracked_frames(readers, detector, args.every))
-        summary = stack.enter_context(open_summary(args.summary, source.address))
-        sinks = [summary, *open_sinks(args, source, detector.class_names, shows, stack)]
-        frames = islice(tracked, args.max_frames)
-        total = min(filter(None, (source.frame_count, args.max_frames)), default=None)
-        try:
-            for frame, detections in (progress := tqdm(frames, total=total, unit="frame", disable=None)):
-                progress.set_postfix(faces=len(detections), refresh=False)
-                for sink in sinks:
-                    sink.write(frame, detections)
-        except Stopped:
-            pass
-        except OutputError:
-            raise
-        except MaskDetectionError as error:
-            if not summary.frames:
-                raise
-            logger.error("error: %s", error)
-            status = cli.EXIT_SOME_FAILED
+        receivers = Receivers()  # what is served or sent is added here
+        sinks = VideoSinks(args, sources, detector.class_names, shows, stack, receivers)
+        run(islice(tracked, args.max_frames), sinks, n_frames=n_frames(args, sources))
+    if not any(summary.frames for summary in sinks.summaries) and readers.lost:
+        raise MaskDetectionError(f"{', '.join(names)}: none of these sources gave a frame; see above")
     if str(args.log) != "-":
-        print(summary)
-    return status
+        for summary in sinks.summaries:
+            print(summary)
+    return cli.EXIT_SOME_FAILED if readers.lost or sinks.has_failed else cli.EXIT_DONE
 
 
-def open_sinks(
-    args: argparse.Namespace, source: VideoSource, class_names: Sequence[str], shows: bool, stack: ExitStack
-) -> list[Sink]:
-    """Open what the arguments ask for; the stack closes it."""
-    from mask_detection.inference.alarm import Alarm, choose_alert_classes, open_alarm_command
-    from mask_detection.inference.overlay import Overlay
-    from mask_detection.inference.sinks import AnnotatedFrames, Log
-    from mask_detection.io.window import Window
-    from mask_detection.io.writers import open_log, open_video
+def open_sources(args: argparse.Namespace, names: Sequence[str]) -> list[VideoSource]:
+    """Open the source; of several, each is opened by the thread that reads it, and none waits for another."""
+    from mask_detection.io.readers import LateSource
+    from mask_detection.io.sources import open_source
 
-    sinks: list[Sink] = []
-    if args.alert_command is not None:
-        classes = choose_alert_classes(args.alert_class, class_names)
-        command = stack.enter_context(open_alarm_command(args.alert_command))
+    open_one = open_source if len(names) == 1 else LateSource
+    sources = [open_one(source, args.timeout) for source in args.source]
+    for source, name in zip(sources, names, strict=True):
+        source.name = name
+    return sources
 
-        def run_command(event: dict[str, Any]) -> None:
-            command.start({**event, "source": source.address})
 
-        sinks += [command, Alarm([run_command], classes, args.alert_after, args.alert_cooldown)]
-    video = None
-    if args.output:  # every frame of a camera is kept, however early it comes
-        video = stack.enter_context(open_video(args.output, source.recording_rate, drops_early=not source.is_live))
-    if args.log:
-        sinks.append(Log(stack.enter_context(open_log(args.log, class_names))))
-    window = stack.enter_context(Window("Face masks")) if shows else None
-    if video or window:
-        sinks.append(AnnotatedFrames(None if args.no_overlay else Overlay(), video, window))
-    return sinks
+def n_frames(args: argparse.Namespace, sources: Sequence[VideoSource]) -> int | None:
+    """How many frames to expect; None where that is unknown."""
+    known = sources[0].frame_count if len(sources) == 1 else None
+    return min(filter(None, (known, args.max_frames)), default=None)
+
+
+def run(frames: Iterable[tuple[Frame, Detections]], sinks: VideoSinks, n_frames: int | None) -> None:
+    """Pass all frames on.
+
+    Raises:
+        MaskDetectionError: an output cannot be written, or the only source gave nothing at all.
+    """
+    from tqdm import tqdm
+
+    from mask_detection.inference.sinks import Stopped
+
+    try:
+        for frame, detections in (progress := tqdm(frames, total=n_frames, unit="frame", disable=None)):
+            progress.set_postfix(faces=len(detections), refresh=False)
+            sinks.write(frame, detections)
+    except Stopped:
+        pass
+    except OutputError:
+        raise
+    except MaskDetectionError as error:
+        if not any(summary.frames for summary in sinks.summaries):
+            raise
+        logger.error("error: %s", error)
 
 
 if __name__ == "__main__":

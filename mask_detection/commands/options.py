@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,24 +20,37 @@ if TYPE_CHECKING:
 
 BUILTIN_MODEL = Path("builtin")  # as --model, the older spelling of --one-stage
 STANDARD_OUTPUTS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+BYTES_PER_UNIT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
 MAX_SECONDS = 366 * 24 * 3600.0
 MAX_COUNT = 1_000_000_000
 MAX_COPIES = 1000
 MAX_DIGITS = 20  # that a number is read of
-SOURCE_VARIABLE = "MASK_SOURCE"  # of the environment
-LONGEST_SOURCE = 10_000  # characters
 
 
-def argument_parser(docstring: str | None) -> argparse.ArgumentParser:
+def argument_parser(docstring: str | None) -> Parser:
     """A parser whose help opens with the docstring of the script or command, examples included."""
-    return _Parser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """One that repeats no password to the terminal, such as that of an address given without ``--source``."""
 
+    _file: Path | None = None
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        """Parse what stands in a file: then its faults are :class:`MaskDetectionError` that name it."""
+        self._file = path
+        try:
+            yield
+        finally:
+            self._file = None
+
     def error(self, message: str) -> NoReturn:
+        """End with a usage error."""
+        if self._file:
+            raise MaskDetectionError(f"{self._file}: {message}")
         super().error(without_secrets_in_line(message))
 
 
@@ -90,21 +103,24 @@ def seconds(text: str) -> float:
     return value
 
 
-def source_in_file(name: str) -> str:
-    """The one line of a text file, which names a source. It may be a pipe, such as ``<(pass show camera)`` in a shell.
+def between_seconds(least: float, most: float) -> Callable[[str], float]:
+    """The type of an argument that is a duration in these limits, see :func:`seconds`."""
 
-    Raises:
-        MaskDetectionError: it cannot be read, or is no such file; its content isn't shown.
-    """
-    try:
-        with Path(name).open(encoding="utf-8-sig") as stream:
-            lines = stream.read(LONGEST_SOURCE).strip().splitlines()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the name
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise MaskDetectionError(f"--source-file {name}: cannot be read ({reason}); check the path") from None
-    if len(lines) != 1:
-        raise MaskDetectionError(f"--source-file {name}: holds {len(lines)} lines; write one with the source into it")
-    return lines[0]
+    def parse(text: str) -> float:
+        value = seconds(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a duration from {least:g} to {most:g} seconds")
+        return value
+
+    return parse
+
+
+def n_bytes(text: str) -> int:
+    """An argument's size in bytes: a plain number, or one with a unit such as ``500MB``, ``10GB`` or ``1.5TB``."""
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([kmgt]?)b?\s*", text.lower())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is not a size such as 500MB or 10GB")
+    return round(float(match[1]) * BYTES_PER_UNIT[match[2]])
 
 
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
@@ -115,46 +131,12 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--restart", action="store_true", help="delete what is left of a run that was killed")
 
 
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add where a video's frames come from, and which of them are looked at."""
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "-s",
-        "--source",
-        default=os.environ.get(SOURCE_VARIABLE) or "0",
-        metavar="0|FILE|DIR|URL",
-        help="camera's index, video file, folder of frames, http:// or rtsp:// stream (default: what the environment "
-        f"variable {SOURCE_VARIABLE} names, otherwise camera 0)",
-    )
-    source.add_argument(
-        "--source-file",
-        dest="source",
-        type=source_in_file,
-        metavar="FILE",
-        help="text file that holds the source in one line: other users can see a password on the command line",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=defaults.SOURCE_TIMEOUT_S,
-        metavar="SECONDS",
-        help="give up a camera or stream that gives no frame for so long, at first or after it dropped "
-        "(default: %(default)g)",
-    )
-    parser.add_argument("--max-frames", type=positive_int, metavar="N", help="stop after N frames")
-    parser.add_argument(
-        "--every",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="look for faces in each Nth frame only and hold the boxes in between: for slow machines",
-    )
-
-
 def add_detection_options(parser: argparse.ArgumentParser) -> None:
     """Add what both detection scripts understand."""
     add_detector_options(parser)
     parser.add_argument("--no-display", action="store_true", help="open no window")
+    blur_help = "make the faces that are found unrecognizable in all that is drawn, recorded or sent"
+    parser.add_argument("--blur-faces", action="store_true", help=blur_help)
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
@@ -225,43 +207,6 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         help="mask classifier, .h5 or .tflite, made by train_mask_detector.py or the export command "
         "(default: mask_detector.h5 beside the scripts)",
     )
-
-
-def add_alarm_options(parser: argparse.ArgumentParser) -> None:
-    """Add when to raise the alarm, and how."""
-    alarm = parser.add_argument_group("alarm", "run a command when a face was seen without a mask for too long")
-    alarm.add_argument(
-        "--alert-command",
-        metavar="COMMAND",
-        help="program and arguments, run without a shell; the event comes as a line of JSON on its standard input",
-    )
-    alarm.add_argument(
-        "--alert-after",
-        type=seconds,
-        default=3.0,
-        metavar="SECONDS",
-        help="how long a face has to be seen so; each track raises one alarm at most (default: %(default)g)",
-    )
-    alarm.add_argument(
-        "--alert-cooldown",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="least time between two alarms (default: %(default)g)",
-    )
-    alarm.add_argument(
-        "--alert-class",
-        nargs="+",
-        metavar="NAME",
-        help="the classes to raise it for (default: the model's classes without a mask and with one worn wrong)",
-    )
-
-
-def check_alarm_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse conditions of an alarm without one."""
-    conditions = ("alert_after", "alert_cooldown", "alert_class")
-    if args.alert_command is None and any(getattr(args, name) != parser.get_default(name) for name in conditions):
-        parser.error("conditions of an alarm are given, but not what to do: add --alert-command")
 
 
 def is_one_stage(args: argparse.Namespace) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import importlib.util
+from collections import deque
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mask_detection.inference.classes import is_bare, is_masked, is_worn_wrong, shown
 from mask_detection.inference.detections import Detections
 from mask_detection.io.images import AnyImage, to_bgr
-from mask_detection.utils.boxes import box_areas, intersection_areas
+from mask_detection.utils.boxes import box_areas, clip_boxes, intersection_areas
 
 Color = tuple[int, int, int]  # BGR, 0..255
 
@@ -31,10 +32,13 @@ TEXT_FRACTION = 0.028  # height of the letters, of the image's smaller side
 MIN_TEXT_PIXELS = 12
 DEJAVU = Path("fonts", "ttf", "DejaVuSans.ttf")  # in matplotlib's data
 DASH = 8  # length of a dash and the gap after it, in line widths
+BLUR_CELLS = 6  # a side of a blurred face
+BLUR_MARGIN = 0.2  # of a face's width and height, on each side
+BLUR_S = 0.5  # for which a place stays blurred after the face
 MAX_HIDDEN = 0.1  # fraction of a face that another face's label may cover
 
 
-def draw(image: AnyImage, detections: Detections) -> np.ndarray:
+def draw(image: AnyImage, detections: Detections, blur_faces: bool = False) -> np.ndarray:
     """Draw boxes, labels and percentages; the outline of an uncertain face is grey.
 
     A label that would hide another face, as in a crowd, shrinks to the percentage: its colour still shows the class.
@@ -43,6 +47,7 @@ def draw(image: AnyImage, detections: Detections) -> np.ndarray:
         image: a BGR uint8 array (H, W, 3), a path or a PIL image, see :func:`mask_detection.io.images.to_bgr`; it is
             left as it is.
         detections: what was found in it.
+        blur_faces: make these faces unrecognizable, see :func:`blur`.
 
     Returns:
         A new image, (H, W, 3) BGR uint8.
@@ -51,6 +56,8 @@ def draw(image: AnyImage, detections: Detections) -> np.ndarray:
         MaskDetectionError: the image cannot be read, or is none.
     """
     annotated = to_bgr(image).copy()
+    if blur_faces:
+        blur(annotated, detections.boxes)
     text_height = choose_text_height(annotated.shape)
     colors = class_colors(detections.class_names)
     labels, probabilities, uncertain = detections.labels, detections.label_probabilities, detections.uncertain
@@ -84,6 +91,39 @@ def _draw_dashed(image: np.ndarray, corners: tuple[int, int, int, int], color: C
         places = np.linspace(start, end, 2 * n_dashes).round().astype(int)  # where dashes and gaps begin and end
         for begin, stop in zip(places[::2].tolist(), places[1::2].tolist(), strict=True):
             cv2.line(image, begin, stop, color, thickness)
+
+
+def blur(image: np.ndarray, boxes: np.ndarray) -> None:
+    """Make the content of boxes (N, 4) xyxy unrecognizable, in place in an image (H, W, 3) uint8.
+
+    Only the mean colours of ``BLUR_CELLS`` cells a side are left, so that nothing brings the face back.
+    """
+    margins = (boxes[:, 2:] - boxes[:, :2]) * BLUR_MARGIN
+    grown = clip_boxes(np.hstack([boxes[:, :2] - margins, boxes[:, 2:] + margins]), image.shape[:2])
+    for x1, y1, x2, y2 in grown.round().astype(int).tolist():
+        inside = image[y1:y2, x1:x2]
+        if inside.size:
+            cells = cv2.resize(inside, (BLUR_CELLS, BLUR_CELLS), interpolation=cv2.INTER_AREA)
+            image[y1:y2, x1:x2] = cv2.resize(cells, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+
+
+class FaceBlur:
+    """Blurs the faces of a source's frames, and for a moment the places where faces just were.
+
+    So a face that is missed in a frame now and then isn't seen in that frame either.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, np.ndarray]] = deque()
+
+    def blurred(self, image: np.ndarray, boxes: np.ndarray, time_s: float) -> np.ndarray:
+        """A copy of an image (H, W, 3) uint8 with its faces, boxes (N, 4) xyxy, blurred."""
+        self._seen.append((time_s, boxes))
+        while time_s - self._seen[0][0] > BLUR_S:
+            self._seen.popleft()
+        image = image.copy()
+        blur(image, np.concatenate([boxes for _, boxes in self._seen]))
+        return image
 
 
 def choose_text_height(image_shape: tuple[int, ...]) -> int:

@@ -89,6 +89,7 @@ def detected_photos(
     outputs: Sequence[Path | None],
     make_detector: Callable[[], Callable[[np.ndarray], Detections]],
     keep_annotated: bool = False,
+    blur_faces: bool = False,
 ) -> AbstractContextManager[Iterator[PhotoResult]]:
     """Read, detect, draw and encode in threads, ahead of the loop that writes.
 
@@ -97,22 +98,26 @@ def detected_photos(
         outputs: for each, where it will be written; None for nowhere.
         make_detector: makes a detector for each thread.
         keep_annotated: keep the photos with their boxes, to be shown.
+        blur_faces: make the faces in them unrecognizable.
 
     Returns:
         A context manager that gives an iterator of the results, in order.
     """
     jobs, n_threads = zip(paths, outputs, strict=True), worker_count(len(paths))
-    return overlapped(lambda: partial(_detect_in_photo, make_detector(), keep_annotated), jobs, n_threads)
+    return overlapped(lambda: partial(_detect_in_photo, make_detector(), keep_annotated, blur_faces), jobs, n_threads)
 
 
 def _detect_in_photo(
-    detector: Callable[[np.ndarray], Detections], keep_annotated: bool, job: tuple[Path, Path | None]
+    detector: Callable[[np.ndarray], Detections],
+    keep_annotated: bool,
+    blur_faces: bool,
+    job: tuple[Path, Path | None],
 ) -> PhotoResult:
     path, output = job
     try:
         image = read_image(path)
         detections = detector(image)
-        annotated = draw(image, detections) if output or keep_annotated else None
+        annotated = draw(image, detections, blur_faces) if output or keep_annotated else None
         encoded = encode_image(output, annotated) if output and annotated is not None else None
     except MaskDetectionError as error:
         return PhotoResult(path, output, _failure(path, error))

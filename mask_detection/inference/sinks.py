@@ -5,20 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
 from mask_detection.inference.drawing import draw
+from mask_detection.io.window import Grid
 from mask_detection.utils.text import one_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mask_detection.inference.detections import Detections
+    from mask_detection.inference.drawing import FaceBlur
     from mask_detection.inference.overlay import Overlay
     from mask_detection.inference.pipeline import PhotoResult
     from mask_detection.io.sources import Frame
     from mask_detection.io.window import Window
-    from mask_detection.io.writers import FrameImages, VideoFile
 
 
 class Stopped(Exception):  # noqa: N818 (no error, like StopIteration)
@@ -48,40 +52,81 @@ class RecordWriter(Protocol):
         """Append a record."""
 
 
-class Log(Sink):
-    """A record a frame: ``{"frame": …, "time_s": …, "faces": […]}``."""
+class FrameWriter(Protocol):
+    """A video in the making, such as those of :mod:`mask_detection.io.writers`."""
 
-    def __init__(self, writer: RecordWriter) -> None:
+    def write(self, frame: np.ndarray, time_s: float) -> None:
+        """Append a frame (H, W, 3) BGR uint8 of the time in seconds."""
+
+
+class Log(Sink):
+    """A record a frame: ``{"frame": …, "time_s": …, "faces": […]}``, and ``"source"`` where there are several."""
+
+    def __init__(self, writer: RecordWriter, names_source: bool = False) -> None:
         self._writer = writer
+        self._names_source = names_source
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Write the frame's record."""
-        self._writer.write({**frame.moment(), "faces": detections.to_records()})
+        source = {"source": frame.source} if self._names_source else {}
+        self._writer.write({**frame.moment(), "faces": detections.to_records(), **source})
 
 
 class AnnotatedFrames(Sink):
-    """Draws each frame once, for a video file and a window."""
+    """Draws each frame of a source once, for all sinks that record, show or send it."""
 
-    def __init__(
-        self, overlay: Overlay | None = None, video: VideoFile | FrameImages | None = None, window: Window | None = None
-    ) -> None:
+    def __init__(self, sinks: Sequence[Sink], overlay: Overlay | None = None, blur: FaceBlur | None = None) -> None:
         """Choose what is drawn and where it goes.
 
         Args:
+            sinks: get each frame with its drawn image.
             overlay: draws frames/s and counts into a corner.
-            video: gets the frames.
-            window: shows them.
+            blur: makes the faces unrecognizable.
         """
-        self._overlay, self._video, self._window = overlay, video, window
+        self._sinks, self._overlay, self._blur = sinks, overlay, blur
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        """Draw the frame, write it and show it."""
-        annotated = draw(frame.image, detections)
+        """Draw the frame and pass it on."""
+        image = self._blur.blurred(frame.image, detections.boxes, frame.time_s) if self._blur else frame.image
+        annotated = draw(image, detections)
         if self._overlay:
             self._overlay.draw(annotated, detections)
-        if self._video:
-            self._video.write(annotated, frame.time_s - frame.gap_s)
-        if self._window and not self._window.show(annotated):
+        drawn = replace(frame, image=annotated)
+        for sink in self._sinks:
+            sink.write(drawn, detections)
+
+
+class RecordedFrames(Sink):
+    """Writes frames as they are into a video, which leaves out the time in which a live source was gone."""
+
+    def __init__(self, video: FrameWriter) -> None:
+        self._video = video
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Write the frame."""
+        self._video.write(frame.image, frame.time_s - frame.gap_s)
+
+
+class ShownFrames(Sink):
+    """Shows frames as they are in a window; those of several sources in a grid."""
+
+    def __init__(self, window: Window, names: Sequence[str]) -> None:
+        """Choose the window.
+
+        Args:
+            window: shows the frames.
+            names: the sources, in the order of the grid.
+        """
+        self._window = window
+        self._grid = Grid(names) if len(names) > 1 else None
+
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Show the frame.
+
+        Raises:
+            Stopped: the user pressed q or ESC, or closed the window.
+        """
+        if not self._window.show(self._grid.updated(frame.source, frame.image) if self._grid else frame.image):
             raise Stopped
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,22 +128,26 @@ class VideoSummary(Sink):
 
 
 @contextmanager
-def open_summary(path: Path | None, source: str) -> Iterator[VideoSummary]:
-    """Yield a summary to add frames to; it is written as JSON at the end, also after an error or Ctrl-C.
+def open_summaries(path: Path | None, sources: Sequence[str]) -> Iterator[list[VideoSummary]]:
+    """Yield a summary a source to add frames to; they are written as JSON at the end, also after an error or Ctrl-C.
+
+    That of one source is written as it is, those of several as ``{"sources": […]}``.
 
     Args:
         path: where to; None writes nothing.
-        source: what the user calls the video.
+        sources: what the user calls them.
 
     Raises:
         MaskDetectionError: the place cannot be written.
     """
     if path:
         check_can_write(path)
-    summary = VideoSummary(source)
+    summaries = [VideoSummary(source) for source in sources]
     try:
-        yield summary
+        yield summaries
     finally:
-        if path and summary.frames:
+        if path and any(summary.frames for summary in summaries):
+            records = [summary.to_record() for summary in summaries]
+            record = records[0] if len(records) == 1 else {"sources": records}
             with finishing(), atomic_write(path) as part:
-                part.write_text(json.dumps(summary.to_record(), indent=2) + "\n", encoding="utf-8")
+                part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

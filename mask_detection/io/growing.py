@@ -143,6 +143,21 @@ def _claim(path: Path, target: Path, mend: Mend) -> tuple[Path, int | None]:
         return part, descriptor
 
 
+def recover_parts(path: Path, mend: Mend) -> None:
+    """Make recovered files of the part files that killed runs left of an output.
+
+    Raises:
+        OutputError: the place denies it.
+    """
+    target = link_target(path)
+    try:
+        for leftover in part_files(target):
+            if not is_locked(leftover):
+                _recover(leftover, path, target, mend)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def _recover(leftover: Path, path: Path, target: Path, mend: Mend) -> None:
     mend(leftover)
     if not leftover.stat().st_size:

@@ -193,21 +193,3 @@ class _Reader:
     def _drop_stale(self) -> None:
         if self.source.is_live:
             self.frames.clear()
-
-
-def with_different_names(sources: Sequence[VideoSource], names: Sequence[str] | None = None) -> Sequence[VideoSource]:
-    """Give sources the names chosen for them, or number those that are called the same: ``door``, ``door-2``.
-
-    Args:
-        sources: their names are changed in place.
-        names: one a source, all different.
-    """
-    taken: set[str] = set()
-    for i, source in enumerate(sources):
-        name = wanted = names[i] if names else source.name
-        n = 2
-        while name in taken:
-            name, n = f"{wanted}-{n}", n + 1
-        taken.add(name)
-        source.name = name
-    return sources

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Sequence
 
 import cv2
 import imutils
@@ -14,6 +16,7 @@ from mask_detection.utils import sandbox
 ESCAPE_KEY = 27
 MAX_WINDOW_HEIGHT = 900  # pixels; larger images are scaled down to fit on screens
 TRY_OUT_S = 20.0
+GRID_WIDTH, GRID_HEIGHT = 1280, 720  # pixels
 
 
 def can_show_window() -> bool:
@@ -28,6 +31,29 @@ def open_window() -> None:
     cv2.namedWindow("test")
     cv2.waitKey(1)
     cv2.destroyAllWindows()
+
+
+class Grid:
+    """The latest frame of each of several sources, side by side in one image."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Lay the grid out, as wide as high; the names are those of the sources, in order."""
+        self._places = {name: place for place, name in enumerate(names)}
+        self._n_columns = math.ceil(math.sqrt(len(names)))
+        n_rows = math.ceil(len(names) / self._n_columns)
+        self._cell = (GRID_WIDTH // self._n_columns, GRID_HEIGHT // n_rows)  # width, height
+        self._image = np.zeros((self._cell[1] * n_rows, self._cell[0] * self._n_columns, 3), np.uint8)
+
+    def updated(self, name: str, frame: np.ndarray) -> np.ndarray:
+        """The grid with a source's new frame, both (H, W, 3) BGR uint8; it is the same array each time."""
+        row, column = divmod(self._places[name], self._n_columns)
+        width, height = self._cell
+        scale = min(width / frame.shape[1], height / frame.shape[0])
+        size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+        x, y = column * width + (width - size[0]) // 2, row * height + (height - size[1]) // 2
+        self._image[row * height : (row + 1) * height, column * width : (column + 1) * width] = 0
+        self._image[y : y + size[1], x : x + size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        return self._image
 
 
 class Window:

@@ -166,7 +166,7 @@ def open_video_file(path: Path, frame_rate: float, drops_early: bool = False) ->
     """
     if path.suffix.lower() not in VIDEO_CODECS:
         raise OutputError(f"{path}: is not a video file's name; end it in {', '.join(VIDEO_CODECS)}, or name a folder")
-    with growing_output(path, _plays) as output:
+    with growing_output(path, video_plays) as output:
         video = VideoFile(output, frame_rate, drops_early)
         try:
             yield video
@@ -175,7 +175,8 @@ def open_video_file(path: Path, frame_rate: float, drops_early: bool = False) ->
                 video.close()
 
 
-def _plays(path: Path) -> bool:
+def video_plays(path: Path) -> bool:
+    """Tell whether a video that was not finished gives a frame."""
     return cv2.VideoCapture(str(path)).grab()
 
 
@@ -202,16 +203,16 @@ class JsonLines:
 
 
 class CsvRows:
-    """Records of frames as CSV, a row a face, flushed frame by frame; in the last columns, a probability a class."""
+    """Records of frames as CSV, a row a face, flushed frame by frame; then probabilities and the source."""
 
     COLUMNS = (
         *("frame", "time_s", "time", "gap_s", "x1", "y1", "x2", "y2"),
         *("label", "probability", "face_confidence", "track"),
     )
 
-    def __init__(self, stream: TextStream, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, stream: TextStream, class_names: Sequence[str] = (), names_source: bool = False) -> None:
         self._stream = stream
-        columns = [*self.COLUMNS, *map(_probability_column, class_names)]
+        columns = [*self.COLUMNS, *map(_probability_column, class_names), *(("source",) if names_source else ())]
         self._writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         self._has_header = False
 
@@ -247,13 +248,14 @@ def open_json_lines(path: Path) -> Iterator[JsonLines]:
 
 
 @contextmanager
-def open_log(path: Path, class_names: Sequence[str] = ()) -> Iterator[JsonLines | CsvRows]:
+def open_log(path: Path, class_names: Sequence[str] = (), names_source: bool = False) -> Iterator[JsonLines | CsvRows]:
     """Open a log of frames under its own name, to be read while it grows: JSON lines, or CSV if so named.
 
     Args:
         path: ends in .jsonl, .json or .csv; ``-`` is JSON lines on standard output, and so are devices and pipes of
             another name.
         class_names: the classes whose probabilities get columns of their own in a CSV file.
+        names_source: whether a CSV file gets a column for the source, too.
 
     Raises:
         OutputError: the suffix names no log format, another run is writing it, or the place cannot be written.
@@ -265,4 +267,4 @@ def open_log(path: Path, class_names: Sequence[str] = ()) -> Iterator[JsonLines 
     if suffix not in LOG_SUFFIXES and not is_special(path):
         raise OutputError(f"{path}: is not a log file's name; end it in .jsonl or .csv")
     with growing_log(path) as stream:
-        yield CsvRows(stream, class_names) if suffix == ".csv" else JsonLines(stream)
+        yield CsvRows(stream, class_names, names_source) if suffix == ".csv" else JsonLines(stream)

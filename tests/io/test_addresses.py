@@ -151,8 +151,8 @@ def test_a_source_may_stand_in_a_file_or_the_environment(tmp_path, monkeypatch):
     [
         (None, "cannot be read (No such file or directory); check the path"),
         (b"secret \xff", "cannot be read (it is no text); check the path"),
-        (b" \n", "holds 0 lines; write one with the source into it"),
-        (b"secret\nsecret", "holds 2 lines; write one with the source into it"),
+        (b" \n", "holds 0 lines; write one into it"),
+        (b"secret\nsecret", "holds 2 lines; write one into it"),
     ],
 )
 def test_a_file_without_a_source_is_one_line(tmp_path, content, fault, capsys):

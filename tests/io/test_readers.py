@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from mask_detection.io import readers as module
-from mask_detection.io.readers import LateSource, Readers, with_different_names
+from mask_detection.io.readers import LateSource, Readers
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.stand_in_sources import PATIENCE_S, Numbered
 from tests.helpers.videos import FRAME_COUNT, Act, endless, shown, streaming
@@ -111,11 +111,3 @@ def test_a_late_source_tells_how_it_is(video, tmp_path):
             assert file.frame_count == FRAME_COUNT
     assert readers.lost == [missing]
     assert (missing.state.is_up, missing.state.reason) == (False, "cannot be opened")
-
-
-def test_names_differ():
-    def named(*names: str, chosen: tuple[str, ...] | None = None) -> list[str]:
-        return [source.name for source in with_different_names([LateSource(name) for name in names], chosen)]
-
-    assert named("a/door.mp4", "b/door.mp4", "0", "b/door.avi") == ["door", "door-2", "camera-0", "door-3"]
-    assert named("0", "1", chosen=("front", "back")) == ["front", "back"]
