@@ -194,21 +194,35 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.fixture
-def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def card_networks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that puts stand-ins in the place of the networks, to which coloured cards are faces."""
+
+    def use(class_names: tuple[str, ...] = ("with_mask", "without_mask")) -> None:
+        monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_, **__: CardFinder())
+        monkeypatch.setattr("mask_detection.models.load.load_classifier", lambda *_, **__: card_classifier(class_names))
+
+    return use
+
+
+@pytest.fixture
+def play_cards(tmp_path: Path, card_networks: Callable[..., None]) -> Callable[..., int]:
     """A function that runs the video script on a video of one coloured card, taken for a face; 10 frames a second.
 
     Each letter is a frame: M a green card, for which the prediction is the first class, B a red one for the second, W a
     blue one for the third, U a white one of which nothing is known; anything else is no card. What is seen depends on
-    the frame alone, whoever looks at it, and in whatever order.
+    the frame alone, whoever looks at it, and in whatever order. Several words are several videos, cards-0.avi and on.
     """
 
-    def run(letters: str, *arguments: object, class_names: tuple[str, ...] = ("with_mask", "without_mask")) -> int:
+    def run(
+        letters: str | list[str], *arguments: object, class_names: tuple[str, ...] = ("with_mask", "without_mask")
+    ) -> int:
         import detect_mask_video
 
-        monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_, **__: CardFinder())
-        monkeypatch.setattr("mask_detection.models.load.load_classifier", lambda *_, **__: card_classifier(class_names))
-        source = write_cards(tmp_path / "cards.avi", letters)
-        return detect_mask_video.main([str(word) for word in ("--source", source, "--no-display", *arguments)])
+        card_networks(class_names)
+        words = [letters] if isinstance(letters, str) else letters
+        names = ["cards.avi"] if isinstance(letters, str) else [f"cards-{i}.avi" for i in range(len(words))]
+        sources = [write_cards(tmp_path / name, word) for name, word in zip(names, words, strict=True)]
+        return detect_mask_video.main([str(word) for word in ("--source", *sources, "--no-display", *arguments)])
 
     return run
 
@@ -216,7 +230,7 @@ def play_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.fixture
 def all_is_face(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face detector that takes each image for a face, so that every stage has something to do."""
-    monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_: AllIsFace())
+    monkeypatch.setattr("mask_detection.models.load.load_face_detector", lambda *_, **__: AllIsFace())
 
 
 @pytest.fixture

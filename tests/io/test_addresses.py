@@ -138,12 +138,12 @@ def options_of(*arguments: object) -> argparse.Namespace:
 def test_a_source_may_stand_in_a_file_or_the_environment(tmp_path, monkeypatch):
     file = tmp_path / "camera.txt"
     file.write_text(" rtsp://admin:secret@camera/1\n", "utf-8")
-    assert options_of("--source-file", file).source == "rtsp://admin:secret@camera/1"
-    assert options_of().source == "0"
+    assert options_of("--source-file", file).source == ["rtsp://admin:secret@camera/1"]
+    assert options_of().source == ["0"]
     monkeypatch.setenv("MASK_SOURCE", "rtsp://camera/2")
-    assert options_of().source == "rtsp://camera/2"
-    assert options_of("--source", "street.mp4").source == "street.mp4"
-    assert options_of("--source-file", file).source == "rtsp://admin:secret@camera/1"
+    assert options_of().source == ["rtsp://camera/2"]
+    assert options_of("--source", "street.mp4").source == ["street.mp4"]
+    assert options_of("--source-file", file).source == ["rtsp://admin:secret@camera/1"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Recordings:
         keep_s = args.keep_days * DAY_S if args.keep_days else None
         self._retention = Retention(args.keep, keep_s) if args.keep is not None or keep_s else None
         self._open_manifest = cache(self._new_manifest)
-        self._open_log = cache(self._new_log)
+        self._logs: dict[Path, RecordWriter] = {}
 
     @property
     def has_failed(self) -> bool:
@@ -63,7 +63,9 @@ class Recordings:
         """The log of ``--log``, of one source or all."""
         path = path_of(self._args.log, source.name)
         make_folder_of(self._args.log, path)
-        return self._open_log(path, source.is_live)
+        if path not in self._logs:
+            self._logs[path] = self._open_log(path, source.is_live)
+        return self._logs[path]
 
     def clips(self, source: VideoSource) -> Clips:
         """The clips of ``--clips``."""
@@ -76,7 +78,7 @@ class Recordings:
         self._stack.callback(clips.close)
         return clips
 
-    def _new_log(self, path: Path, is_live: bool) -> RecordWriter:
+    def _open_log(self, path: Path, is_live: bool) -> RecordWriter:
         open_it = partial(open_log, class_names=self._class_names, names_source=self._names_source)
         if not self._args.segment or str(path) == "-" or is_special(path):
             return self._stack.enter_context(open_it(path))
