@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "write a model as .tflite files for other devices",
     "synthesize": "put masks on bare faces, correctly and wrongly, for training",
     "train-face-detector": "train the built-in face detector",
+    "web": "put the page for browsers and phones together, and serve it",
     "doctor": "check this machine and say what to do about what does not work",
 }
 

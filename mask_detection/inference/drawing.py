@@ -31,6 +31,9 @@ BLACK: Color = (0, 0, 0)
 TEXT_FRACTION = 0.028  # height of the letters, of the image's smaller side
 MIN_TEXT_PIXELS = 12
 DEJAVU = Path("fonts", "ttf", "DejaVuSans.ttf")  # in matplotlib's data
+TEXT_PER_LINE = 8  # height of the letters, in widths of a line
+TEXT_PER_PAD = 5  # height of the letters, in widths of the border around them
+MIN_LINE_PIXELS = 2  # of a line and of that border
 DASH = 8  # length of a dash and the gap after it, in line widths
 BLUR_CELLS = 6  # a side of a blurred face
 BLUR_MARGIN = 0.2  # of a face's width and height, on each side
@@ -67,7 +70,7 @@ def draw(image: AnyImage, detections: Detections, blur_faces: bool = False) -> n
         color, percentage = colors[labels[i]], f"{probabilities[i]:.0%}"
         x1, y1, x2, y2 = box.tolist()
         outline = GREY if uncertain[i] else color
-        thickness = max(2, text_height // 8)
+        thickness = max(MIN_LINE_PIXELS, text_height // TEXT_PER_LINE)
         if is_worn_wrong(labels[i]):
             _draw_dashed(annotated, (x1, y1, x2 - 1, y2 - 1), outline, thickness)
         else:
@@ -141,6 +144,12 @@ def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
     return colors
 
 
+def ink_on(color: Color) -> Color:
+    """White or black, whichever is legible on a colour."""
+    luminance = np.dot(color, (0.114, 0.587, 0.299))  # ITU-R BT.601
+    return BLACK if luminance > 140 else WHITE
+
+
 def _other_colors(count: int) -> list[Color]:
     """Orange, and cyan through blue to pink, by the golden ratio: neither green nor red, neighbours far apart."""
     hues = [0.08 + (i * 0.618 % 1.0) * 0.5 for i in range(count)]
@@ -169,11 +178,9 @@ def render_label(text: str, color: Color, text_height: int) -> np.ndarray:
     """White or black letters on the class's colour, (h, w, 3) BGR uint8; read-only, as it is shared."""
     font = ImageFont.truetype(str(_font_file(text)), text_height)
     left, top, right, bottom = font.getbbox(text)
-    pad = max(2, text_height // 5)
+    pad = max(MIN_LINE_PIXELS, text_height // TEXT_PER_PAD)
     label = Image.new("RGB", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad), color)  # BGR all along
-    luminance = np.dot(color, (0.114, 0.587, 0.299))  # ITU-R BT.601
-    ink = BLACK if luminance > 140 else WHITE
-    ImageDraw.Draw(label).text((pad - left, pad - top), text, font=font, fill=ink)
+    ImageDraw.Draw(label).text((pad - left, pad - top), text, font=font, fill=ink_on(color))
     pixels = np.asarray(label)
     pixels.setflags(write=False)
     return pixels

@@ -39,6 +39,17 @@ class Join:
             self._shared, self._alone = np.array(shared, int), np.array(alone, int)
             self._order = [list(detector_classes).index(classifier_classes[i]) for i in shared]
 
+    @property
+    def columns(self) -> dict[str, list[int]] | None:
+        """What is joined, for those who join elsewhere; None where the classifier decides alone.
+
+        ``shared`` are the columns of the classifier that the detector knows, too, ``order`` the detector's for each of
+        these, and ``alone`` the classifier's others.
+        """
+        if not self._is_possible:
+            return None
+        return {"shared": self._shared.tolist(), "order": self._order, "alone": self._alone.tolist()}
+
     def __call__(self, of_classifier: np.ndarray, of_detector: np.ndarray) -> np.ndarray:
         """Join probabilities (N, n_classes) and (N, n_detector_classes) in the classifier's columns."""
         if not self._is_possible:

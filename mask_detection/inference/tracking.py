@@ -26,6 +26,7 @@ MEMORY = 0.15  # seconds after which a prediction counts 1/e: a clear change sho
 MIN_DECAY = 0.55  # what a prediction still counts at the next frame, however late: one odd one changes no label
 MIN_WEIGHT = 0.025  # of a prediction that is a mere guess; a confident one of two classes weighs 0.5 more
 CLASSIFY_EVERY = 0.1  # seconds; a face is classified in each third frame at 25 or 30 a second, in each one at 10
+TIME_STEP = 1e-3  # seconds, which the times of frames are rounded to
 MIN_PREDICTIONS = 3  # of a new track, before any of its frames goes without one
 SAME_VIEW_IOU = 0.6  # of a face's box with the one that was classified last; below, the crop is another one
 SAME_SCORES = 0.25  # by which the face detector's own class scores may differ from those at the last prediction
@@ -139,7 +140,7 @@ class _Track:
         """Whether to classify the face now, at (4,) xyxy and with the face detector's own class scores (M,)."""
         return bool(
             self._n_predictions < MIN_PREDICTIONS
-            or time_s - self._classified_s > CLASSIFY_EVERY - 1e-3  # which the times of frames are rounded to
+            or time_s - self._classified_s > CLASSIFY_EVERY - TIME_STEP
             or self.probabilities.max() < CERTAIN_FROM
             or box_iou(box[None], self._classified_box[None])[0, 0] < SAME_VIEW_IOU
             or (abs(detector_scores - self._detector_scores) > SAME_SCORES).any()

@@ -7,6 +7,7 @@ PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 DATASET_FOLDER = PROJECT_FOLDER / "dataset"
 FACE_FOLDER = PROJECT_FOLDER / "face_detector"
 MODEL_FILE = PROJECT_FOLDER / "mask_detector.h5"
+WEB_FOLDER = PROJECT_FOLDER / "web"
 BUILTIN_DETECTOR_FILE = FACE_FOLDER / "mask_face_detector.tflite"
 
 DETECTORS = ("auto", "caffe", "yunet", "builtin", "haar")

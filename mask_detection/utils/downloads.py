@@ -1,6 +1,6 @@
-"""Weights of others that the project uses: where they lie, how to know them, and how to fetch them whole.
+"""Weights and libraries of others that the project uses: where they lie, how to know them, and how to fetch them whole.
 
-Every file is pinned by its sha256, so whatever a network, a proxy or a server does, a file gets its name only
+Every file is pinned by its hash, so whatever a network, a proxy or a server does, a file gets its name only
 when it is the known one, byte for byte. Origin, licence and limits of each: face_detector/README.md.
 
 Not with pooch, whose downloader bounds neither size nor total time, follows redirects away from https, leaves files
@@ -47,19 +47,25 @@ class RemoteFile:
         name: the name it gets here.
         address: where it lies, https.
         n_bytes: its size in bytes.
-        sha256: its hash, 64 hexadecimal digits.
+        digest: its hash, in hexadecimal digits.
+        algorithm: of the hash, as ``hashlib`` calls it.
     """
 
     name: str
     address: str
     n_bytes: int
-    sha256: str
+    digest: str
+    algorithm: str = "sha256"
 
     def matches(self, path: Path) -> bool:
         """Whether the file at ``path`` is this one."""
         if not path.is_file() or path.stat().st_size != self.n_bytes:
             return False
-        return hashlib.sha256(read_whole(path, "weights")).hexdigest() == self.sha256
+        return self.digest_of(read_whole(path, "weights")) == self.digest
+
+    def digest_of(self, data: bytes) -> str:
+        """The hash of other bytes, to compare."""
+        return hashlib.new(self.algorithm, data).hexdigest()
 
 
 CAFFE = (
@@ -67,14 +73,14 @@ CAFFE = (
         name="deploy.prototxt",
         address="https://raw.githubusercontent.com/opencv/opencv/3.4.0/samples/dnn/face_detector/deploy.prototxt",
         n_bytes=28_092,
-        sha256="f62621cac923d6f37bd669298c428bb7ee72233b5f8c3389bb893e35ebbcf795",
+        digest="f62621cac923d6f37bd669298c428bb7ee72233b5f8c3389bb893e35ebbcf795",
     ),
     RemoteFile(
         name="res10_300x300_ssd_iter_140000.caffemodel",
         address="https://raw.githubusercontent.com/opencv/opencv_3rdparty/dnn_samples_face_detector_20170830/"
         "res10_300x300_ssd_iter_140000.caffemodel",
         n_bytes=10_666_211,
-        sha256="2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d",
+        digest="2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d",
     ),
 )
 YUNET = (
@@ -84,7 +90,7 @@ YUNET = (
         address="https://media.githubusercontent.com/media/opencv/opencv_zoo/"
         "966be4cb6eefc2a4f586ed0581bf4bbaa2533070/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
         n_bytes=232_589,
-        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        digest="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     ),
 )
 KITS = {"caffe": CAFFE, "yunet": YUNET}  # what belongs together, by the detector that needs it
@@ -95,7 +101,12 @@ def is_known(path: Path) -> bool:
     return any(remote_file.matches(path) for kit in KITS.values() for remote_file in kit)
 
 
-def fetch(remote_file: RemoteFile, folder: Path, timeout_s: float = TIMEOUT_S) -> Path:
+def fetch(
+    remote_file: RemoteFile,
+    folder: Path,
+    timeout_s: float = TIMEOUT_S,
+    otherwise: str = ", or use another face detector",
+) -> Path:
     """Return the path of a pinned file in a folder, after fetching it if it is not there.
 
     The right file is never fetched again. Another file of its name stays until the right one has arrived
@@ -105,6 +116,7 @@ def fetch(remote_file: RemoteFile, folder: Path, timeout_s: float = TIMEOUT_S) -
         remote_file: one of the table's.
         folder: where it belongs; has to be there.
         timeout_s: seconds of silence after which the server counts as gone.
+        otherwise: what the user may do besides, for the message.
 
     Raises:
         MaskDetectionError: it could not be fetched whole, or not be written.
@@ -123,17 +135,16 @@ def fetch(remote_file: RemoteFile, folder: Path, timeout_s: float = TIMEOUT_S) -
                 raise TransferError(_other_file(part, remote_file))
     except TransferError as fault:
         raise MaskDetectionError(
-            f"{remote_file.address}: {fault}; try again, or fetch it by hand and put it at {path}{other}, "
-            "or use another face detector"
+            f"{remote_file.address}: {fault}; try again, or fetch it by hand and put it at {path}{other}{otherwise}"
         ) from None
     return path
 
 
 def _other_file(part: Path, remote_file: RemoteFile) -> str:
-    sha256 = hashlib.sha256(part.read_bytes()).hexdigest()
+    digest = remote_file.digest_of(part.read_bytes())
     return (
-        f"another file arrived ({part.stat().st_size:,} bytes with sha256 {sha256[:8]}… "
-        f"instead of {remote_file.n_bytes:,} with {remote_file.sha256[:8]}…)"
+        f"another file arrived ({part.stat().st_size:,} bytes with {remote_file.algorithm} {digest[:8]}… "
+        f"instead of {remote_file.n_bytes:,} with {remote_file.digest[:8]}…)"
     )
 
 
