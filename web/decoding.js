@@ -30,36 +30,43 @@ export function cellCount(width, height, strides) {
 }
 
 /**
- * What the detector's network proposes, before anything is dropped but low scores.
- * @param {Float32Array} outputs a row a cell: face logit, log of the distances to four sides in strides, a logit
- *     a class
+ * What the detector's network proposes in one of its passes, before anything else is dropped.
+ * @param {Float32Array} outputs a row a cell: face logit, log of the distances to four sides in strides, a logit a
+ *     class
  * @param {{width: number, height: number, scale: number}} input of the network
+ * @param {{min_face: number, max_face: number | null}} pass faces to keep, from and below so many pixels of the input
  * @param {number} nClasses
  * @param {number} confidence proposals below it are dropped
  * @param {{strides: number[], first_class_column: number, max_log_distance: number}} settings
  * @returns {{box: number[], confidence: number, probabilities: number[]}[]} boxes perhaps outside the image
  */
-export function proposals(outputs, input, nClasses, confidence, settings) {
+export function proposals(outputs, input, pass, nClasses, confidence, settings) {
   const found = [];
   const length = settings.first_class_column + nClasses;
-  const scale = fround(input.scale);
   let row = 0;
   for (const stride of settings.strides) {
     for (let y = stride / 2; y < input.height; y += stride) {
       for (let x = stride / 2; x < input.width; x += stride, row += length) {
         const score = sigmoid(outputs[row]);
         if (!(score >= confidence)) continue;
-        const box = [-x, -y, x, y].map((centre, i) => {
-          const logDistance = Math.min(outputs[row + 1 + i], settings.max_log_distance);
-          const distance = fround(fround(Math.exp(logDistance)) * stride);
-          return fround(fround(Math.sign(i - 1.5) * fround(centre + distance)) / scale);
-        });
+        const box = cellBox(x, y, stride, outputs.subarray(row + 1), settings.max_log_distance);
+        const side = Math.sqrt(area(box));
+        if (side < pass.min_face || side >= (pass.max_face ?? Infinity)) continue;
         const logits = outputs.subarray(row + settings.first_class_column, row + length);
-        found.push({ box, confidence: score, probabilities: softmax(logits) });
+        const place = box.map((edge) => fround(edge / fround(input.scale)));
+        found.push({ box: place, confidence: score, probabilities: softmax(logits) });
       }
     }
   }
   return found;
+}
+
+/** The box that a cell at (x, y) proposes, in pixels of the input. */
+function cellBox(x, y, stride, logDistances, maxLogDistance) {
+  const [left, top, right, bottom] = Array.from(logDistances.subarray(0, 4), (logDistance) =>
+    fround(fround(Math.exp(Math.min(logDistance, maxLogDistance))) * stride),
+  );
+  return [x - left, y - top, x + right, y + bottom].map(fround);
 }
 
 function sigmoid(logit) {

@@ -5,7 +5,7 @@ import { classifierInput, cropSquare, detectorInput, isKnownPreprocessing } from
 import { parseModel, withExpandedWeights, withShapes } from "./tflite.js";
 import { Tracker } from "./tracking.js";
 
-const MAX_SHAPES = 3; // of detector inputs that are kept ready: compiling takes longer than running
+const MAX_SHAPES = 4; // of inputs that are kept ready, as compiling takes longer than running: photos of two shapes
 const N_CHANNELS = 3;
 
 /** Finds and classifies faces. */
@@ -60,7 +60,7 @@ export class Engine {
    */
   async detect(photo, isTwoStage) {
     const stopwatch = new Stopwatch();
-    const found = await stopwatch.measure("detector", () => this.#find(photo, this.#settings.detector.photo_size));
+    const found = await stopwatch.measure("detector", () => this.#find(photo, this.#settings.detector.photo_passes));
     if (isTwoStage) {
       for (const face of found) {
         face.probabilities = await stopwatch.measure("classifier", () => this.#classify(photo, face));
@@ -72,24 +72,30 @@ export class Engine {
   /** Like `detect`, for the next frame of a video, at a time in seconds; faces have a `track` besides. */
   async track(frame, time, isTwoStage) {
     const stopwatch = new Stopwatch();
-    const found = await stopwatch.measure("detector", () => this.#find(frame, this.#settings.detector.video_size));
+    const found = await stopwatch.measure("detector", () => this.#find(frame, this.#settings.detector.video_passes));
     const classify = (face) => stopwatch.measure("classifier", () => this.#classify(frame, face));
     const faces = await this.#tracker.update(found, time, isTwoStage ? classify : undefined);
     return { faces: this.#labelled(faces, isTwoStage), times: stopwatch.times };
   }
 
-  /** The faces of an image with the detector's own class scores. */
-  async #find(image, longSide) {
+  /** The faces of an image with the detector's own class scores, from all of its passes. */
+  async #find(image, passes) {
+    const found = [];
+    for (const pass of passes) found.push(...(await this.#propose(image, pass)));
+    return keepFaces(found, image, this.#settings.detector);
+  }
+
+  async #propose(image, pass) {
     const { detector, confidence } = this.#settings;
     const { class_names, preprocessing } = this.#detector.record;
-    const input = detectorInput(image, longSide, detector.input_multiple, preprocessing);
+    const input = detectorInput(image, pass.size, detector.input_multiple, preprocessing);
     const nCells = cellCount(input.width, input.height, detector.strides);
     const shapes = [
       [1, input.height, input.width, N_CHANNELS],
       [1, nCells, detector.first_class_column + class_names.length],
     ];
     const outputs = await this.#detector.run(input.data, ...shapes);
-    return keepFaces(proposals(outputs, input, class_names.length, confidence, detector), image, detector);
+    return proposals(outputs, input, pass, class_names.length, confidence, detector);
   }
 
   /** The same faces with their most probable class each, and whether that is too improbable to rely on. */

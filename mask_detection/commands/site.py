@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 from base64 import b64encode
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,14 @@ def assemble(classifier: Path, face_folder: Path) -> dict[str, bytes]:
         MaskDetectionError: a model is missing, damaged or without class names, or LiteRT.js cannot be fetched.
     """
     detector_path = find_builtin_file(face_folder)
-    detector_classes = DetectorNetwork(detector_path).class_names
+    detector = DetectorNetwork(detector_path)
     classifier_data, classifier_classes = _read_classifier(classifier)
     sources = list_files(defaults.WEB_FOLDER)
     site = {
         path.relative_to(defaults.WEB_FOLDER).as_posix(): read_whole(path, "a file of the page") for path in sources
     }
     site |= {DETECTOR: read_whole(detector_path, "a face detector"), CLASSIFIER: classifier_data, **_litert()}
-    site[SETTINGS] = json.dumps(settings(classifier_classes, detector_classes), indent=1).encode()
+    site[SETTINGS] = json.dumps(settings(classifier_classes, detector), indent=1).encode()
     site[FILE_LIST] = _file_list(site)
     return site
 
@@ -115,8 +116,9 @@ def _litert() -> dict[str, bytes]:
     return files
 
 
-def settings(classifier_classes: tuple[str, ...], detector_classes: tuple[str, ...]) -> dict[str, Any]:
+def settings(classifier_classes: tuple[str, ...], detector: DetectorNetwork) -> dict[str, Any]:
     """What the page's code needs to know, each number from the place that holds it."""
+    all_classes = tuple(dict.fromkeys(classifier_classes + detector.class_names))
     return {
         "version": __version__,
         "models": {"detector": DETECTOR, "classifier": CLASSIFIER},
@@ -124,8 +126,8 @@ def settings(classifier_classes: tuple[str, ...], detector_classes: tuple[str, .
         "confidence": defaults.CONFIDENCE,
         "certain_from": detections.CERTAIN_FROM,
         "detector": {
-            "photo_size": builtin_detector.DETECT_SIZE,
-            "video_size": builtin_detector.DETECT_SIZE,
+            "photo_passes": _passes(defaults.BUILTIN_PHOTO_SIZE, detector),
+            "video_passes": _passes(defaults.BUILTIN_VIDEO_SIZE, detector),
             "input_multiple": fcos.INPUT_MULTIPLE,
             "strides": fcos.STRIDES,
             "first_class_column": fcos.CLASSES.start,
@@ -135,10 +137,18 @@ def settings(classifier_classes: tuple[str, ...], detector_classes: tuple[str, .
             "max_fraction_within": face_detector.MAX_FRACTION_WITHIN,
         },
         "classifier": {"crop_margin": preprocessing.CROP_MARGIN},
-        "join": Join(classifier_classes, detector_classes).columns,
+        "join": Join(classifier_classes, detector.class_names).columns,
         "tracking": _tracking(),
-        "drawing": _drawing(tuple(dict.fromkeys(classifier_classes + detector_classes))),
+        "drawing": _drawing(all_classes),
     }
+
+
+def _passes(size: int, detector: DetectorNetwork) -> list[dict[str, float | None]]:
+    """The detector's passes over an image; JSON has no infinity, and ``null`` is no limit."""
+    passes = builtin_detector.fine_to_coarse(size, detector.input_size)
+    return [
+        {"size": size, "min_face": least, "max_face": most if isfinite(most) else None} for size, least, most in passes
+    ]
 
 
 def _tracking() -> dict[str, float]:
