@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
@@ -218,12 +218,17 @@ def mask_detector(args: argparse.Namespace) -> MaskDetector:
     """The detector that the arguments of :func:`add_detector_options` ask for; its networks are loaded when needed."""
     from mask_detection.inference import detector
 
-    return detector.lazy(
-        args.model,
-        args.detector,
-        face_folder=args.face,
-        class_names=args.classes,
-        confidence=args.confidence,
-        detect_size=args.detect_size,
-        one_stage=is_one_stage(args),
-    )
+    return detector.lazy(**detector_settings(args))
+
+
+def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The same as the keyword arguments of :func:`mask_detection.load`."""
+    return {
+        "classifier": args.model,
+        "face_detector": args.detector,
+        "face_folder": args.face,
+        "class_names": args.classes,
+        "confidence": args.confidence,
+        "detect_size": args.detect_size,
+        "one_stage": is_one_stage(args),
+    }

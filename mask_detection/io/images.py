@@ -40,12 +40,24 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         MaskDetectionError: it is missing, not an image, truncated, or larger than ``MAX_PIXELS``.
     """
-    data = read_whole(path, "an image")
+    return decode_image(read_whole(path, "an image"), path)
+
+
+def decode_image(data: bytes, name: str | PurePath) -> np.ndarray:
+    """Like :func:`read_image`, for a file whose bytes are at hand.
+
+    Args:
+        data: all bytes of the file.
+        name: what it is called, for messages.
+
+    Raises:
+        MaskDetectionError: it is not an image, truncated, or larger than ``MAX_PIXELS``.
+    """
     n_pixels = _announced_pixels(data)
     if not n_pixels and _is_heif(data):
-        return _read_heif(path, data)
+        return _decode_heif(data, name)
     if n_pixels > MAX_PIXELS:
-        raise MaskDetectionError(f"{path}: has {TOO_MANY_PIXELS}")
+        raise MaskDetectionError(f"{name}: has {TOO_MANY_PIXELS}")
     # What Pillow doesn't know, OpenCV may: Radiance and others, of any size, and in shades that are no 0..255.
     decoders = [_decode_with_opencv, _decode_with_pillow]
     if data[8:12] == b"WEBP" or data[4:10] == b"ftypav":
@@ -54,7 +66,7 @@ def read_image(path: Path) -> np.ndarray:
         image = decode(data)
         if image is not None:
             return image
-    raise MaskDetectionError(f"{path}: {DAMAGED}")
+    raise MaskDetectionError(f"{name}: {DAMAGED}")
 
 
 AnyImage = str | Path | np.ndarray | Image.Image
@@ -173,13 +185,13 @@ def _is_heif(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
 
 
-def _read_heif(path: Path, data: bytes) -> np.ndarray:
-    """Read a photo as phones store it; see :func:`read_image`."""
+def _decode_heif(data: bytes, name: str | PurePath) -> np.ndarray:
+    """A photo as phones store it; see :func:`decode_image`."""
     try:
         import pi_heif
     except ImportError:  # it is not made for every machine
         raise MaskDetectionError(
-            f"{path}: is a HEIC photo, which takes a library that is missing; run `pip install pi-heif`, or save the "
+            f"{name}: is a HEIC photo, which takes a library that is missing; run `pip install pi-heif`, or save the "
             "photo as .jpg"
         ) from None
     try:
@@ -187,8 +199,8 @@ def _read_heif(path: Path, data: bytes) -> np.ndarray:
         if opened.size[0] * opened.size[1] <= MAX_PIXELS:
             return to_bgr(opened.to_pillow())  # turned already
     except Exception:  # whatever damage leads the library to
-        raise MaskDetectionError(f"{path}: {DAMAGED}") from None
-    raise MaskDetectionError(f"{path}: has {TOO_MANY_PIXELS}")
+        raise MaskDetectionError(f"{name}: {DAMAGED}") from None
+    raise MaskDetectionError(f"{name}: has {TOO_MANY_PIXELS}")
 
 
 def _announced_pixels(data: bytes) -> int:
