@@ -17,6 +17,7 @@ COMMANDS = {
     "synthesize": "put masks on bare faces, correctly and wrongly, for training",
     "train-face-detector": "train the built-in face detector",
     "web": "put the page for browsers and phones together, and serve it",
+    "archive": "detect in archives of any size, on all cores or on a Ray cluster",
     "doctor": "check this machine and say what to do about what does not work",
 }
 

@@ -1,0 +1,1 @@
+"""Archives of photos on many cores and machines, with Ray Data."""

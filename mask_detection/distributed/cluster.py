@@ -1,0 +1,198 @@
+"""Ray: on this machine alone or as a cluster that runs already, what of it is free, and whether its nodes are fit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import ray.data  # which sets up its logging
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mask_detection.distributed.places import open_place
+from mask_detection.utils.defaults import PROJECT_FOLDER
+from mask_detection.utils.errors import MaskDetectionError
+
+WORKER_CPUS = 0.5  # that Ray reserves for a worker, which keeps a core busy; the rest is for reading and writing
+HELPER_CPUS = 3  # on one machine, beside the cores: of Ray's own tasks, which are short
+OBJECT_STORE_BYTES = 256 << 20  # of one machine; photos never go through it
+NODE_TIMEOUT_S = 120.0  # for a node to load the networks
+PASSED_ON = ("OPENCV_IO_MAX_IMAGE_PIXELS", "OPENCV_LOG_LEVEL")  # of our environment, to workers
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Start Ray on this machine, or join the cluster at an address; leave it at the end.
+
+    Meanwhile nothing of what Ray prints arrives; its logs lie in ``/tmp/ray/session_latest/logs``.
+
+    Raises:
+        MaskDetectionError: there is no such cluster, or it refuses us.
+    """
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _environment():  # noqa: PTH123
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            _start(address)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise MaskDetectionError(
+                f"--address {address or 'local'}: {_first_line(error)}; see docs/cluster.md"
+            ) from None
+        try:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=core_count() + HELPER_CPUS,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **common,
+        )
+    else:
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        ray.init(address=address, runtime_env={"env_vars": {**passed_on, "PYTHONPATH": str(PROJECT_FOLDER)}}, **common)
+    for name in ("ray", "ray.data"):
+        ray_logger = logging.getLogger(name)
+        for log_handler in [*ray_logger.handlers]:
+            if isinstance(log_handler, logging.StreamHandler):
+                ray_logger.removeHandler(log_handler)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Let the processes that Ray starts find this package, and Ray send no statistics."""
+    path = os.pathsep.join(filter(None, [str(PROJECT_FOLDER), os.environ.get("PYTHONPATH")]))
+    ours = {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
+
+
+def worker_count(address: str | None, resumes: bool) -> int:
+    """How many workers to start, so that Ray's own tasks still find a CPU: without any, Ray waits for ever.
+
+    Args:
+        address: of the cluster; None for this machine alone.
+        resumes: whether Ray has to look up what is done, which takes a CPU as long as photos are listed.
+
+    Raises:
+        MaskDetectionError: there are too few free CPUs.
+    """
+    if address is None:
+        return core_count()
+    free, n_nodes = ray.available_resources().get("CPU", 0.0), len(cpu_nodes())
+    count = workers_that_fit(free, n_nodes, 2 if resumes else 1)
+    if not count:
+        needed = (2 if resumes else 1) + n_nodes * WORKER_CPUS or 1.5
+        raise MaskDetectionError(
+            f"--address {address}: {free:g} CPUs are free on {n_nodes} nodes, and {needed:g} are needed; "
+            "add nodes or wait for other jobs to end (`ray status` lists both)"
+        )
+    return count
+
+
+def workers_that_fit(free_cpus: float, n_nodes: int, n_whole: int) -> int:
+    """The most workers, at most one a CPU, that leave whole CPUs free on some node wherever Ray puts them.
+
+    At worst, the first worker on each node takes a whole CPU from the others, and each second one after it.
+
+    Args:
+        free_cpus: on all nodes.
+        n_nodes: how many nodes there are.
+        n_whole: how many CPUs must stay whole.
+    """
+    whole = math.floor(free_cpus)
+    for count in range(whole, 0, -1):
+        taken = min(count, n_nodes) + max(0, count - n_nodes) // 2
+        if whole - taken >= n_whole:
+            return count
+    return 0
+
+
+def cpu_nodes() -> list[dict[str, Any]]:
+    """The nodes that are alive and have CPUs, as :func:`ray.nodes` describes them."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def check_nodes(settings: dict[str, Any], class_names: list[str], job_file: str) -> None:
+    """Have each node load the networks and look for the output, before any photo is touched.
+
+    Args:
+        settings: the arguments of :func:`mask_detection.load`.
+        class_names: that they must lead to.
+        job_file: address of a file that every node must see.
+
+    Raises:
+        MaskDetectionError: a node cannot work as this one; it is named.
+    """
+    probe = ray.remote(num_cpus=0, max_retries=0)(_fault_of_node)
+    pending = {}
+    for node in cpu_nodes():
+        affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        call = probe.options(scheduling_strategy=affinity).remote(settings, class_names, job_file)
+        pending[call] = node["NodeManagerAddress"]
+    for call, name in pending.items():
+        try:
+            fault = ray.get(call, timeout=NODE_TIMEOUT_S)
+        except ray.exceptions.GetTimeoutError:
+            fault = f"gave no answer in {NODE_TIMEOUT_S:g} s; look at it with `ray status`"
+        except ray.exceptions.RayError as error:
+            fault = f"cannot run this version of the package ({last_line(error)}); see docs/cluster.md"
+        if fault:
+            raise MaskDetectionError(f"node {name}: {fault}")
+
+
+def _fault_of_node(settings: dict[str, Any], class_names: list[str], job_file: str) -> str:
+    """What keeps this node from working; empty where nothing does."""
+    import mask_detection
+
+    try:
+        detector = mask_detection.load(**settings)
+        open_place(job_file).read("a job")
+    except MaskDetectionError as error:
+        return f"{error}" if job_file not in str(error) else f"{error}; --output must be on a disk that all nodes share"
+    if [*detector.class_names] != class_names:
+        return f"{settings['classifier']}: is another model there; put the same on all nodes"
+    return ""
+
+
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """Where to put an actor that may end with this process."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+
+def last_line(error: BaseException) -> str:
+    """What an error of Ray comes to: the last line of the traceback that it holds."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")

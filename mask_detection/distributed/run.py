@@ -1,0 +1,160 @@
+"""The job on an archive: list its photos, have workers look at them, and write a row for each, exactly one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.dataset as pads
+import ray.data
+from ray.data.checkpoint import CheckpointConfig
+
+import mask_detection
+from mask_detection.distributed import cluster
+from mask_detection.distributed.job import CHECKPOINT_NAME, JOB_NAME, LIST_NAME, RECORDS_NAME, Job, find_job, sole_run
+from mask_detection.distributed.photo_lists import write_photo_list
+from mask_detection.distributed.places import Place, open_place
+from mask_detection.distributed.progress import watch
+from mask_detection.distributed.records import Totals, photo_schema, total_of
+from mask_detection.distributed.sinks import write_rows
+from mask_detection.distributed.tracker import Tracker
+from mask_detection.distributed.worker import PhotoDetector
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.files import read_whole
+
+READER_CPUS = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What came of a job: its sums, and how many photos could not even be listed."""
+
+    totals: Totals
+    n_unlisted: int
+
+
+def process_archive(
+    inputs: Sequence[str],
+    output: str,
+    settings: dict[str, Any],
+    *,
+    format_: str = "parquet",
+    address: str | None = None,
+    resume: bool = False,
+    photos_per_file: int = 500,
+) -> Outcome:
+    """Detect in all photos of an archive and write a row for each.
+
+    Args:
+        inputs: photos, folders, globs, ``.txt`` or ``.parquet`` lists, addresses of a store.
+        output: folder or address of one, for the rows and all that a later run needs to go on.
+        settings: the arguments of :func:`mask_detection.load`.
+        format_: ``parquet`` or ``jsonl``.
+        address: of a Ray cluster; None starts Ray on this machine alone.
+        resume: go on with the job that was begun there, or find it finished.
+        photos_per_file: how many rows a file of the output holds; a worker that dies loses as many at most.
+
+    Raises:
+        MaskDetectionError: nothing can be done, or the run ended before every photo had its row.
+    """
+    place = open_place(output)
+    with sole_run(place):
+        begun = find_job(place)
+        _check_resume(place, begun, resume)
+        asked = _asked_job([*inputs], format_, settings)
+        if begun:
+            begun.check_same(place, asked)
+        if begun is None or not begun.finished:
+            with cluster.ray_session(address):
+                begun = begun or _new_job(place, asked)
+                _run(place, begun, settings, address, photos_per_file)
+        return _finished(place, begun)
+
+
+def _check_resume(place: Place, begun: Job | None, resume: bool) -> None:
+    if begun and not resume:
+        state = "is finished" if begun.finished else "was begun"
+        remedy = "--resume shows its sums" if begun.finished else "--resume goes on with it"
+        raise MaskDetectionError(f"{place}: a job {state} there; {remedy}, or name another --output")
+    if begun and begun.finished:
+        logger.info("%s: is finished, nothing is left to do", place)
+
+
+def _asked_job(inputs: list[str], format_: str, settings: dict[str, Any]) -> Job:
+    """The job that is asked for; loads the networks, so that what is wrong with them shows first."""
+    detector = mask_detection.load(**settings)
+    description = {"face detector": detector.face_detector_name, "confidence": detector.confidence, "model": "none"}
+    if not detector.is_one_stage:
+        model = read_whole(Path(settings["classifier"]), "a model")
+        description["model"] = f"SHA-256 {hashlib.sha256(model).hexdigest()}"
+    return Job(inputs, format_, description, [*detector.class_names])
+
+
+def _new_job(place: Place, asked: Job) -> Job:
+    n_photos, n_unlisted = write_photo_list(asked.inputs, place / LIST_NAME)
+    job = Job(asked.inputs, asked.format, asked.detector, asked.class_names, n_photos, n_unlisted)
+    job.save(place)
+    return job
+
+
+def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, photos_per_file: int) -> None:
+    n_before = _n_checkpointed(place / CHECKPOINT_NAME)
+    n_workers = cluster.worker_count(address, resumes=n_before > 0)
+    if address is not None:
+        cluster.check_nodes(settings, job.class_names, (place / JOB_NAME).address)
+    logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)
+    tracker = ray.remote(num_cpus=0)(Tracker).options(scheduling_strategy=cluster.beside_driver()).remote()
+
+    def work() -> None:
+        photos = ray.data.read_parquet(
+            (place / LIST_NAME).path, filesystem=place.filesystem, num_cpus=READER_CPUS
+        ).repartition(target_num_rows_per_block=photos_per_file)
+        rows = photos.map_batches(
+            PhotoDetector,
+            fn_constructor_args=(settings, tracker),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=cluster.WORKER_CPUS,
+            compute=ray.data.ActorPoolStrategy(size=n_workers),
+        )
+        write_rows(rows, place / RECORDS_NAME, job.format)
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.checkpoint_config = _checkpoint(place / CHECKPOINT_NAME)
+    try:
+        watch(work, tracker, job.n_photos, n_before)
+    finally:
+        context.checkpoint_config = None
+
+
+def _checkpoint(place: Place) -> CheckpointConfig:
+    """Ray Data notes which photos a file of rows holds before it writes the file, and confirms it afterwards."""
+    return CheckpointConfig(
+        id_column="image",
+        checkpoint_path=place.path,
+        override_filesystem=place.filesystem,
+        delete_checkpoint_on_success=False,
+    )
+
+
+def _n_checkpointed(place: Place) -> int:
+    files = [file.path for file in place.files() if not file.path.endswith(".pending.parquet")]
+    return pads.dataset(files, filesystem=place.filesystem, format="parquet").count_rows() if files else 0
+
+
+def _finished(place: Place, job: Job) -> Outcome:
+    """Add up the rows, and make sure that each photo has one."""
+    totals = total_of(place / RECORDS_NAME, job.format, photo_schema(job.class_names))
+    if totals.n_photos != job.n_photos:
+        raise MaskDetectionError(
+            f"{place}: holds {totals.n_photos:,} rows for {job.n_photos:,} photos; run it once more with --resume, or "
+            "to another --output"
+        )
+    if not job.finished:
+        job.finish(place)
+    return Outcome(totals, job.n_unlisted)
