@@ -25,7 +25,6 @@ from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.text import printable
 
 FORMATS = ("parquet", "jsonl")
-PHOTOS_PER_FILE = 500
 
 logger = logging.getLogger("mask_detection.archive")
 
@@ -56,9 +55,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--photos-per-file",
         type=options.positive_int,
-        default=PHOTOS_PER_FILE,
         metavar="N",
-        help="rows of a file in the output, and photos that a worker takes at a time (default: %(default)s)",
+        help="rows of a file in the output, and photos that a worker takes at a time (default: 500, fewer where that "
+        "keeps all workers busy)",
     )
     options.add_detector_options(parser)
     return parser.parse_args(argv)
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _require_ray()
     from mask_detection.distributed.run import process_archive
 
-    totals, n_unlisted = process_archive(
+    outcome = process_archive(
         args.image,
         args.output,
         _settings(args),
@@ -80,11 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         resume=args.resume,
         photos_per_file=args.photos_per_file,
     )
+    print(printable(outcome.totals.table()))
+    if outcome.was_finished:
+        return cli.EXIT_DONE
+    totals, n_unlisted, _ = outcome
     for error in totals.examples:
         logger.error("error: %s", error)
     if totals.n_failed > len(totals.examples):
         logger.error("%d of %d photos failed; their rows say why", totals.n_failed, totals.n_photos)
-    print(printable(totals.table()))
     return cli.exit_status(totals.n_failed + n_unlisted, totals.n_photos + n_unlisted)
 
 

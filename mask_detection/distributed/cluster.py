@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -37,6 +38,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     Raises:
         MaskDetectionError: there is no such cluster, or it refuses us.
     """
+    warnings.filterwarnings("ignore", module="ray")
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _environment():  # noqa: PTH123
         handler = signal.getsignal(signal.SIGTERM)
         try:

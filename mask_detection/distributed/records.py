@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from mask_detection.distributed.places import Place, cannot_read
 from mask_detection.inference.detections import Detections
 
-FORMATS = ("parquet", "jsonl")
 MAX_EXAMPLES = 5  # of photos that failed
 READERS = 8  # files of a store that are read at a time
 
@@ -109,10 +108,8 @@ class Totals:
 
     def table(self) -> str:
         """For the terminal: a line of sums, and one for each class."""
-        head = (
-            f"{self.n_photos:,} photos, {self.n_failed:,} failed, {self.n_empty:,} without a face; "
-            f"{self.faces.total():,} faces"
-        )
+        failed = f"{self.n_failed:,} failed, {self.n_empty:,} without a face"
+        head = f"photos: {self.n_photos:,} ({failed}); faces: {self.faces.total():,}"
         width = max(map(len, ("class", *self.faces)))
         rows = [f"{name:<{width}} {self.faces[name]:>13,} {self.uncertain[name]:>13,}" for name in sorted(self.faces)]
         return "\n".join([head, f"{'class':<{width}} {'faces':>13} {'uncertain':>13}", *rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +27,24 @@ from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_whole
 
 READER_CPUS = 0.25
+MAX_PER_FILE = 500  # rows
+MIN_FILES = 4  # for each worker, so that all end at about the same time
 
 logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """What came of a job: its sums, and how many photos could not even be listed."""
+    """What came of a job.
+
+    Attributes:
+        totals: the sums over all rows.
+        n_unlisted: how many photos could not even be listed.
+        was_finished: whether an earlier run had done everything.
+    """
 
     totals: Totals
     n_unlisted: int
+    was_finished: bool
 
 
 def process_archive(
@@ -45,7 +55,7 @@ def process_archive(
     format_: str = "parquet",
     address: str | None = None,
     resume: bool = False,
-    photos_per_file: int = 500,
+    photos_per_file: int | None = None,
 ) -> Outcome:
     """Detect in all photos of an archive and write a row for each.
 
@@ -56,7 +66,8 @@ def process_archive(
         format_: ``parquet`` or ``jsonl``.
         address: of a Ray cluster; None starts Ray on this machine alone.
         resume: go on with the job that was begun there, or find it finished.
-        photos_per_file: how many rows a file of the output holds; a worker that dies loses as many at most.
+        photos_per_file: how many rows a file of the output holds; a worker that dies loses as many at most. None is
+            ``MAX_PER_FILE``, or fewer where that keeps all workers busy.
 
     Raises:
         MaskDetectionError: nothing can be done, or the run ended before every photo had its row.
@@ -101,9 +112,11 @@ def _new_job(place: Place, asked: Job) -> Job:
     return job
 
 
-def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, photos_per_file: int) -> None:
+def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, photos_per_file: int | None) -> None:
     n_before = _n_checkpointed(place / CHECKPOINT_NAME)
     n_workers = cluster.worker_count(address, resumes=n_before > 0)
+    per_file = photos_per_file or min(MAX_PER_FILE, math.ceil(job.n_photos / n_workers / MIN_FILES))
+    n_workers = min(n_workers, math.ceil(job.n_photos / per_file))
     if address is not None:
         cluster.check_nodes(settings, job.class_names, (place / JOB_NAME).address)
     logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)
@@ -112,7 +125,7 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     def work() -> None:
         photos = ray.data.read_parquet(
             (place / LIST_NAME).path, filesystem=place.filesystem, num_cpus=READER_CPUS
-        ).repartition(target_num_rows_per_block=photos_per_file)
+        ).repartition(target_num_rows_per_block=per_file)
         rows = photos.map_batches(
             PhotoDetector,
             fn_constructor_args=(settings, tracker),
@@ -157,4 +170,4 @@ def _finished(place: Place, job: Job) -> Outcome:
         )
     if not job.finished:
         job.finish(place)
-    return Outcome(totals, job.n_unlisted)
+    return Outcome(totals, job.n_unlisted, job.finished)
