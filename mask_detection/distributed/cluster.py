@@ -43,7 +43,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             _start(address)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises many kinds
             raise MaskDetectionError(
                 f"--address {address or 'local'}: {_first_line(error)}; see docs/cluster.md"
             ) from None
@@ -109,13 +109,12 @@ def worker_count(address: str | None, resumes: bool) -> int:
     """
     if address is None:
         return core_count()
-    free, n_nodes = ray.available_resources().get("CPU", 0.0), len(cpu_nodes())
-    count = workers_that_fit(free, n_nodes, 2 if resumes else 1)
+    free, n_nodes, n_whole = ray.available_resources().get("CPU", 0.0), len(cpu_nodes()), 2 if resumes else 1
+    count = workers_that_fit(free, n_nodes, n_whole)
     if not count:
-        needed = (2 if resumes else 1) + n_nodes * WORKER_CPUS or 1.5
         raise MaskDetectionError(
-            f"--address {address}: {free:g} CPUs are free on {n_nodes} nodes, and {needed:g} are needed; "
-            "add nodes or wait for other jobs to end (`ray status` lists both)"
+            f"--address {address}: {free:g} CPUs are free on {n_nodes} nodes, and {n_whole + 1} are needed; add nodes, "
+            "or wait for other jobs to end (`ray status` shows both)"
         )
     return count
 
