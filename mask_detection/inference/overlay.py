@@ -38,13 +38,17 @@ class Overlay:
             frame: (H, W, 3) BGR uint8; it is drawn into.
             detections: what was found in it.
         """
-        self._moments.append(self._clock())
+        self.count_frame()
         for with_names in (True, False):
             patches = self._render(detections, with_names, choose_text_height(frame.shape))
             height, width = sum(len(patch) for patch in patches), max(patch.shape[1] for patch in patches)
             if height <= MAX_FRACTION * frame.shape[0] and width <= MAX_FRACTION * frame.shape[1]:
                 self._paste(frame, patches, self._choose_place((height, width), frame.shape, detections.boxes))
                 return
+
+    def count_frame(self) -> None:
+        """Take notice of a frame, also of one into which nothing is drawn."""
+        self._moments.append(self._clock())
 
     @property
     def frames_per_second(self) -> float:
