@@ -13,7 +13,7 @@ from mask_detection.models.preprocessing import crop_faces
 
 MARGIN = 0.3  # on each side, in parts of the box's longer side: enough to recognise a hat or a scarf
 LONGEST_SIDE = 256  # pixels
-JPEG = Path(".jpg")
+JPEG = Path("face.jpg")  # names the format
 
 
 def face_jpeg(image: np.ndarray, box: Sequence[int]) -> bytes:

@@ -88,7 +88,8 @@ class TrackEvents:
             self._tracks[track] = _Followed(state, state, time_s, time_s)
             return [{"type": "new", "before": state, "after": state}]
         known.seen_s = time_s
-        known.state = {**known.state, **seen, "top_score": max(known.state["top_score"], seen["score"])}
+        best = known.state["top_score"] if known.state["label"] == seen["label"] else 0.0  # it is the label's
+        known.state = {**known.state, **seen, "top_score": max(best, seen["score"])}
         if time_s - known.reported_s < MIN_INTERVAL_S or not _differs(known.reported, known.state):
             return []
         event = {"type": "update", "before": known.reported, "after": known.state}

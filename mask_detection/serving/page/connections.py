@@ -56,9 +56,9 @@ class Connections:
         while True:
             await asyncio.sleep(SWEEP_S)
             oldest = time.monotonic() - IDLE_S
-            for connection in self._idle():
-                if connection.since < oldest:
-                    connection.transport.abort()
+            for address in self._idle():
+                if self._open[address].since < oldest:
+                    self._open.pop(address).transport.abort()
 
     def bounded(self, app: ASGIApp) -> ASGIApp:
         """The same application; requests that it answers are known here, and end where nobody reads the answer."""
@@ -87,13 +87,16 @@ class Connections:
 
     def _add(self, address: object, transport: asyncio.Transport) -> None:
         if len(self._open) >= MAX_CONNECTIONS:
-            idle = min(self._idle(), key=lambda connection: connection.since, default=None)
-            (idle.transport if idle else transport).abort()
+            idle = min(self._idle(), key=lambda address: self._open[address].since, default=None)
+            if idle is None:
+                transport.abort()
+                return
+            self._open.pop(idle).transport.abort()
         self._open[address] = _Connection(transport)
 
     def _remove(self, address: object, transport: asyncio.Transport) -> None:
         if (connection := self._open.get(address)) and connection.transport is transport:
             del self._open[address]
 
-    def _idle(self) -> list[_Connection]:
-        return [connection for connection in self._open.values() if not connection.n_requests]
+    def _idle(self) -> list[object]:
+        return [address for address, connection in self._open.items() if not connection.n_requests]
