@@ -51,7 +51,7 @@ def parse_broker_address(text: str) -> BrokerAddress:
         host.encode("idna")
     except ValueError:  # UnicodeError, too
         raise MaskDetectionError(f"{shown}: is no address; write mqtt://user@host:1883/prefix") from None
-    if parts.scheme not in PORTS or not host or port == 0 or parts.query or parts.fragment:
+    if parts.scheme not in PORTS or not host or port == 0 or {*"?#"} & {*text}:
         raise MaskDetectionError(f"{shown}: is no broker's address; write mqtt://user@host:1883/prefix, or mqtts://…")
     if parts.password is not None:
         raise MaskDetectionError(

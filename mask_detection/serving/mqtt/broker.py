@@ -147,9 +147,11 @@ class Broker:
                 next_tick = time.monotonic() + TICK_S
                 self._refresh()
             self._publish_until(lambda: self._is_closing, next_tick)
+        deadline = time.monotonic() + LAST_WAIT_S
         self._refresh()
+        self._publish_until(self._is_done, deadline)
         self.set(self._availability_topic, OFFLINE)
-        self._publish_until(lambda: not (self._is_connected and self._is_waiting()), time.monotonic() + LAST_WAIT_S)
+        self._publish_until(self._is_done, deadline)
 
     def _publish_until(self, is_enough: Callable[[], bool], deadline: float) -> None:
         """Publish what waits and what comes, as far as the broker keeps up."""
@@ -176,8 +178,8 @@ class Broker:
             return Message(topic, self._values[topic], is_retained=True)
         return self._queue.popleft() if self._queue else None
 
-    def _is_waiting(self) -> bool:
-        return bool(self._unpublished or self._queue or self._n_in_flight)
+    def _is_done(self) -> bool:
+        return not (self._is_connected and (self._unpublished or self._queue or self._n_in_flight))
 
     # --- called by paho, in its thread ---
 

@@ -23,7 +23,7 @@ from mask_detection.serving.state import (
 )
 from mask_detection.serving.tracks import Event
 
-LIST_TOPIC = "sources"  # the sources of the last run with this prefix, so that those that are no more can be removed
+LIST_TOPIC = "sources"  # those of the last run with this prefix, so that what is no more can be removed
 MAX_LISTED = 1000
 
 
@@ -44,7 +44,8 @@ class Reports:
         """
         self._state, self._prefix = state, address.prefix
         self._discovery, self._snapshots = discovery, snapshots
-        self._listed = json.dumps(sorted(view.key for view in state.views()))
+        self._keys = sorted(view.key for view in state.views())
+        self._listed = json.dumps({"sources": self._keys, "discovery": discovery})
         self.broker = Broker(address, password, f"{self._prefix}/{AVAILABLE_TOPIC}", self.refresh)
         self.broker.subscribe(self._list_topic, self._remove_former)
 
@@ -95,26 +96,25 @@ class Reports:
         if payload.decode(errors="replace") == self._listed:
             self.broker.unsubscribe(self._list_topic)
             return
-        present = json.loads(self._listed)
         for key in _listed_keys(payload):
             topics = Topics(self._prefix, key)
-            if key not in present:
+            former: list[str] = []
+            if key not in self._keys:
                 values = (*self._state.label_keys.values(), ALL_TOPIC, AVAILABLE_TOPIC, STATISTICS_TOPIC)
-                for topic in (topics.discovery, *map(topics.of, values)):
-                    self.broker.send(topic, b"", is_retained=True)
-            elif not self._discovery:
-                self.broker.send(topics.discovery, b"", is_retained=True)
+                former += map(topics.of, values)
+            if key not in self._keys or not self._discovery:
+                former.append(topics.discovery)
+            for topic in former:
+                self.broker.send(topic, b"", is_retained=True)
 
 
 def _listed_keys(payload: bytes) -> list[str]:
     """The names in a list, as far as they are such as we give: anybody could have written it."""
     try:
-        listed = json.loads(payload or b"[]")
-    except ValueError:
+        keys = json.loads(payload)["sources"][:MAX_LISTED]
+        return [key for key in keys if isinstance(key, str) and re.fullmatch(r"[\w-]{1,60}", key, re.ASCII)]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
-    if not isinstance(listed, list):
-        return []
-    return [key for key in listed[:MAX_LISTED] if isinstance(key, str) and re.fullmatch(r"[\w-]{1,60}", key, re.ASCII)]
 
 
 @contextmanager
