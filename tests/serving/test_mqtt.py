@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from mask_detection.serving.state import LiveState
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.live import BARE, CLASSES, MASKED, StandInSource, alarm_event, faces, frame_of, live_state
 from tests.helpers.mosquitto import PASSWORD, USER, Ear, Mosquitto, eventually
+from tests.helpers.paths import ROOT
 
 OPEN = "allow_anonymous true"
 
@@ -189,21 +191,19 @@ def test_a_run_begins_without_its_broker(mosquitto, listen, caplog):
     assert sum("cannot be reached" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_run_that_is_killed_leaves_its_last_will(mosquitto, listen):
-    program = f"""
+PUBLISHING = """
 import sys, time
 from mask_detection.serving.mqtt.address import parse_broker_address
 from mask_detection.serving.mqtt.reports import mqtt_reports
 from tests.helpers.live import live_state
-with mqtt_reports(live_state("door"), parse_broker_address("mqtt://127.0.0.1:{mosquitto.port}/masks"), None, False, False):
+with mqtt_reports(live_state("door"), parse_broker_address(sys.argv[1]), None, False, False):
     time.sleep(60)
 """
-    import sys
 
-    from tests.helpers.paths import ROOT
 
+def test_a_run_that_is_killed_leaves_its_last_will(mosquitto, listen):
     ear = listen(mosquitto)
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHING, str(address_of(mosquitto))], cwd=ROOT)
     try:
         assert ear.waits_for("masks/available", b"online")
     finally:
@@ -247,10 +247,11 @@ def test_no_thread_is_left(mosquitto):
 
 @pytest.fixture
 def with_password(start_broker, tmp_path: Path) -> Mosquitto:
-    if not shutil.which("mosquitto_passwd"):
+    program = shutil.which("mosquitto_passwd")
+    if not program:
         pytest.skip("mosquitto_passwd is not installed here (apt install mosquitto)")
     passwords = tmp_path / "passwords"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, USER, PASSWORD], check=True, capture_output=True)
+    subprocess.run([program, "-b", "-c", passwords, USER, PASSWORD], check=True, capture_output=True)
     return start_broker("allow_anonymous false", f"password_file {passwords}")
 
 
@@ -324,11 +325,10 @@ def test_without_discovery_the_devices_disappear(mosquitto, listen):
     assert "homeassistant/device/masks_door/config" not in listen(mosquitto).retained
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [b"{", b"5", b'{"sources": 5}', b'{"sources": ["../x", "a/b", "#", 7, null]}', b"[" * 9999, b"\xff"],
-    ids=range(6),
-)
+JUNK = [b"{", b"5", b'{"sources": 5}', b'{"sources": ["../x", "a/b", "#", 7, null]}', b"[" * 9999, b"\xff"]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 def test_anything_may_stand_in_the_list_of_sources(mosquitto, listen, junk):
     ear = listen(mosquitto)
     ear._client.publish("masks/sources", junk, 1, retain=True)
@@ -354,11 +354,13 @@ def test_addresses(text, address):
     assert parse_broker_address(text) == address
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "broker.local", "http://a", "mqtt://", "mqtt://a:0", "mqtt://a:99999", "mqtt://a/x/#", "mqtt://a/+/b"]
-    + ["mqtt://a?x=1", "mqtt://[::1", "mqtt://" + "a" * 300, "mqtt://a/" + "x" * 300, "mqtt://a/%00"],
-)
+NO_ADDRESSES = [
+    *("", "broker.local", "http://a", "mqtt://", "mqtt://a:0", "mqtt://a:99999", "mqtt://[::1", "mqtt://a?x=1"),
+    *("mqtt://a/x/#", "mqtt://a/+/b", "mqtt://a/%00", "mqtt://" + "a" * 300, "mqtt://a/" + "x" * 300),
+]
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_what_is_no_address(text):
     with pytest.raises(MaskDetectionError, match="--mqtt"):
         parse_broker_address(text)
