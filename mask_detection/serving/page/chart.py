@@ -9,7 +9,7 @@ from html import escape
 
 from mask_detection.serving.history import INTERVAL_S
 
-WIDTH, HEIGHT = 420, 120  # of the drawing, in its own units
+WIDTH, HEIGHT = 360, 110  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 26, 4, 8, 18  # margins around the bars
 GAP = 1  # between two bars
 
