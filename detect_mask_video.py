@@ -21,7 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mask_detection.commands import cli, options
-from mask_detection.commands.video import config, paths
+from mask_detection.commands.video import config, paths, serving
 from mask_detection.commands.video import options as video_options
 from mask_detection.utils.errors import MaskDetectionError, OutputError
 
@@ -41,8 +41,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     video_options.add_output_options(parser)
     video_options.add_alarm_options(parser)
     video_options.add_recording_options(parser)
+    serving.add_options(parser)
     args = config.parse_with_config(parser, argv)
     video_options.check(parser, args)
+    serving.check(parser, args)
     return args
 
 
@@ -62,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         readers = stack.enter_context(Readers(sources))
         detector = options.mask_detector(args).for_video()
         tracked = stack.enter_context(tracked_frames(readers, detector, args.every))
-        receivers = Receivers()  # what is served or sent is added here
+        receivers = Receivers()
+        serving.open_serving(args, sources, detector.class_names, receivers, stack)
         sinks = VideoSinks(args, sources, detector.class_names, shows, stack, receivers)
         run(islice(tracked, args.max_frames), sinks, n_frames=n_frames(args, sources))
     if not any(summary.frames for summary in sinks.summaries) and readers.lost:

@@ -119,11 +119,15 @@ class FaceBlur:
     def __init__(self) -> None:
         self._seen: deque[tuple[float, np.ndarray]] = deque()
 
-    def blurred(self, image: np.ndarray, boxes: np.ndarray, time_s: float) -> np.ndarray:
-        """A copy of an image (H, W, 3) uint8 with its faces, boxes (N, 4) xyxy, blurred."""
+    def see(self, boxes: np.ndarray, time_s: float) -> None:
+        """Take in the faces of the next frame, boxes (N, 4) xyxy."""
         self._seen.append((time_s, boxes))
         while time_s - self._seen[0][0] > BLUR_S:
             self._seen.popleft()
+
+    def blurred(self, image: np.ndarray, boxes: np.ndarray, time_s: float) -> np.ndarray:
+        """A copy of an image (H, W, 3) uint8 with its faces, boxes (N, 4) xyxy, blurred."""
+        self.see(boxes, time_s)
         image = image.copy()
         blur(image, np.concatenate([boxes for _, boxes in self._seen]))
         return image

@@ -41,6 +41,10 @@ class Sink(ABC):
             MaskDetectionError: it cannot be written.
         """
 
+    def wants(self, source: str) -> bool:
+        """Tell whether it takes the next frame of this source: none is drawn for nobody."""
+        return True
+
     def close(self) -> None:  # noqa: B027 (most hold nothing open)
         """Finish; called once, at the end of the run, however it ended."""
 
@@ -73,7 +77,7 @@ class Log(Sink):
 
 
 class AnnotatedFrames(Sink):
-    """Draws each frame of a source once, for all sinks that record, show or send it."""
+    """Draws each frame of a source once, for all sinks that record, show or send it; none where none wants it."""
 
     def __init__(self, sinks: Sequence[Sink], overlay: Overlay | None = None, blur: FaceBlur | None = None) -> None:
         """Choose what is drawn and where it goes.
@@ -87,13 +91,24 @@ class AnnotatedFrames(Sink):
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Draw the frame and pass it on."""
+        sinks = [sink for sink in self._sinks if sink.wants(frame.source)]
+        if not sinks:
+            self._pass_by(frame, detections)
+            return
         image = self._blur.blurred(frame.image, detections.boxes, frame.time_s) if self._blur else frame.image
         annotated = draw(image, detections)
         if self._overlay:
             self._overlay.draw(annotated, detections)
         drawn = replace(frame, image=annotated)
-        for sink in self._sinks:
+        for sink in sinks:
             sink.write(drawn, detections)
+
+    def _pass_by(self, frame: Frame, detections: Detections) -> None:
+        """Take notice of a frame that nobody wants, for those after it."""
+        if self._blur:
+            self._blur.see(detections.boxes, frame.time_s)
+        if self._overlay:
+            self._overlay.count_frame()
 
 
 class RecordedFrames(Sink):

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from mask_detection.inference.sinks import Sink
 from mask_detection.serving.crops import at_most
+
+if TYPE_CHECKING:
+    from mask_detection.inference.detections import Detections
+    from mask_detection.io.sources import Frame
 
 MAX_RATE = 10.0  # frames a second
 LONGEST_SIDE = 1280  # pixels
 QUALITY = 80  # of the JPEG, 0..100
 
 
-class Pictures:
+class Pictures(Sink):
     """Hands annotated frames from the run's thread to the server's, which waits for them in an event loop.
 
     Nobody who waits means no work: the run need not even draw. Someone who looks but doesn't read what was sent
@@ -37,18 +43,19 @@ class Pictures:
 
     # --- the run's side ---
 
-    def is_wanted(self, source: str) -> bool:
+    def wants(self, source: str) -> bool:
         """Tell whether somebody waits for a frame of this source, and it is time for one."""
         return source in self._wanted and self._clock() >= self._due.get(source, 0.0)
 
-    def offer(self, source: str, image: np.ndarray) -> None:
-        """Give the newest annotated frame, (H, W, 3) BGR uint8, which nobody changes any more."""
-        if not self.is_wanted(source) or self._loop is None:
+    def write(self, frame: Frame, detections: Detections) -> None:
+        """Take the newest annotated frame, whose image nobody changes any more, where it is wanted."""
+        source = frame.source
+        if not self.wants(source) or self._loop is None:
             return
         self._wanted.discard(source)
         self._due[source] = max(self._due.get(source, 0.0) + 1 / MAX_RATE, self._clock())
         try:
-            self._loop.call_soon_threadsafe(self._hand_out, source, image)
+            self._loop.call_soon_threadsafe(self._hand_out, source, frame.image)
         except RuntimeError:  # the server has ended
             self._loop = None
 

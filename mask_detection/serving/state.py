@@ -114,7 +114,8 @@ class _Watched:
         self.events = TrackEvents(self.name, clock)
         self.history = History()
         self.moments: deque[float] = deque(maxlen=RATE_FRAMES + 1)
-        self.image: np.ndarray | None = None  # of the last frame
+        self.image: np.ndarray | None = None  # the last frame's
+        self.boxes: np.ndarray | None = None  # the faces in it
         self.n_frames = self.n_alarms = 0
         self.faces: Counter[str] = Counter()
         self.tracks: Counter[str] = Counter()
@@ -145,7 +146,7 @@ class LiveState(Sink):
         sources: Sequence[Source],
         class_names: Sequence[str],
         keeps_crops: bool = False,
-        conceal: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
+        conceal: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Start with nothing seen.
@@ -154,7 +155,8 @@ class LiveState(Sink):
             sources: whose frames will come, of different names.
             class_names: the model's classes.
             keeps_crops: keep the face of each alarm.
-            conceal: makes an image without faces of one with them, from which crops are then cut.
+            conceal: makes of an image (H, W, 3) and its faces, boxes (N, 4) xyxy, one in which nobody is to be
+                recognized; crops are cut from it.
             clock: gives seconds since 1970.
         """
         self.class_names = tuple(class_names)
@@ -177,7 +179,7 @@ class LiveState(Sink):
             source.moments.append(now)
             source.n_frames += 1
             if self._keeps_crops:
-                source.image = self._conceal(frame.image, detections) if self._conceal else frame.image
+                source.image, source.boxes = frame.image, detections.boxes
             labels = [UNCERTAIN if face.uncertain else face.label for face in detections]
             source.faces = Counter(labels)
             self._report(source, source.events.update(frame, detections))
@@ -190,10 +192,7 @@ class LiveState(Sink):
         with self._lock:
             source = self._sources[event["source"]]
             source.n_alarms += 1
-            crop = None
-            if source.image is not None and "box" in event:  # a crowd has none
-                crop = face_jpeg(source.image, event["box"])
-            alarm = Alarm(next(self._alarm_numbers), source.key, self._clock(), event, crop)
+            alarm = Alarm(next(self._alarm_numbers), source.key, self._clock(), event, self._crop(source, event))
             self._alarms.append(alarm)
         for listener in self.listeners:
             listener.on_alarm(alarm)
@@ -251,6 +250,14 @@ class LiveState(Sink):
             intervals=source.history.intervals(now),
             statistics=source.statistics,
         )
+
+    def _crop(self, source: _Watched, event: dict[str, Any]) -> bytes | None:
+        image = source.image
+        if image is None or "box" not in event:  # a crowd has none
+            return None
+        if self._conceal and source.boxes is not None:
+            image = self._conceal(image, source.boxes)
+        return face_jpeg(image, event["box"])
 
     def _empty(self, source: _Watched) -> None:
         source.faces, source.image = Counter(), None

@@ -71,7 +71,7 @@ def running(page) -> Iterator[list[int]]:
                 shown = frame_of(source.name, i / 25, level=i * 4 % 256)
                 rows = [(track, MASKED) for track in range(seen[0])]
                 page.state.write(shown, faces((1000, BARE), *rows))
-                page.pictures.offer(source.name, shown.image)
+                page.pictures.write(shown, faces())
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mask_detection.io.sources import Frame
 from mask_detection.serving import pictures
 from mask_detection.serving.page import connections
 from mask_detection.serving.pictures import LONGEST_SIDE, MAX_RATE, Pictures
-from tests.helpers.live import Clock, ask
+from tests.helpers.live import Clock, ask, faces
 
 
 def eventually(is_so: Callable[[], bool], timeout_s: float = 8.0) -> bool:
@@ -49,9 +50,9 @@ def showing(page, image: np.ndarray) -> Iterator[list[int]]:
 
     def run() -> None:
         while not ended.wait(0.01):
-            if page.pictures.is_wanted("door"):
+            if page.pictures.wants("door"):
                 wanted[0] += 1
-                page.pictures.offer("door", image)
+                page.pictures.write(Frame(image, 0, 0.0, source="door"), faces())
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -86,7 +87,7 @@ def read_frames(client: socket.socket, n_frames: int) -> list[bytes]:
 
 
 def test_a_frame_is_made_only_while_somebody_looks(page):
-    assert not page.pictures.is_wanted("door")
+    assert not page.pictures.wants("door")
     with showing(page, np.full((120, 160, 3), 80, np.uint8)) as wanted:
         time.sleep(0.3)
         assert wanted == [0]
@@ -124,8 +125,8 @@ def test_frames_are_small_and_few():
         for _ in range(1000):  # a frame each hundredth of a second
             waiting = asyncio.ensure_future(shown.next("door"))
             await asyncio.sleep(0)
-            if shown.is_wanted("door"):
-                shown.offer("door", np.zeros((1080, 1920, 3), np.uint8))
+            if shown.wants("door"):
+                shown.write(Frame(np.zeros((1080, 1920, 3), np.uint8), 0, 0.0, source="door"), faces())
                 taken.append(cv2.imdecode(np.frombuffer(await waiting, np.uint8), cv2.IMREAD_COLOR))
             waiting.cancel()
             clock.now += 0.01

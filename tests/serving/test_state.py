@@ -207,8 +207,8 @@ def test_alarms_are_kept_with_a_crop_only_where_that_is_asked_for(keeps_crops):
 
 
 def test_a_crop_shows_the_face_alone_and_what_conceals_faces_holds_for_it():
-    def blackened(image, detections):
-        assert len(detections) == 1
+    def blackened(image, boxes):
+        assert boxes.shape == (1, 4)
         return np.zeros_like(image)
 
     for conceal, level in ((None, 200), (blackened, 0)):

@@ -183,7 +183,12 @@ def add_alarm_options(parser: argparse.ArgumentParser) -> None:
 
 def has_alarm(args: argparse.Namespace) -> bool:
     """Tell whether alarms go anywhere."""
-    return args.alert_command is not None or args.clips is not None
+    return args.alert_command is not None or args.clips is not None or is_served(args)
+
+
+def is_served(args: argparse.Namespace) -> bool:
+    """Tell whether the run is to be seen from elsewhere."""
+    return args.serve is not None or args.mqtt is not None
 
 
 def has_output(args: argparse.Namespace) -> bool:
@@ -198,12 +203,14 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         return any(getattr(args, name) != parser.get_default(name) for name in names)
 
     if not has_alarm(args) and is_given("alert_after", "alert_cooldown", "alert_class", "alert_fraction"):
-        parser.error("conditions of an alarm are given, but not what to do: add --alert-command or --clips")
+        parser.error(
+            "conditions of an alarm are given, but not what to do: add --alert-command, --clips, --serve or --mqtt"
+        )
     if args.alert_fraction is None and is_given("alert_window", "alert_minimum"):
         parser.error("--alert-window and --alert-minimum are of no use alone: add --alert-fraction")
     if args.clips is None and is_given("clip_before", "clip_after"):
         parser.error("--clip-before and --clip-after are of no use alone: add --clips")
-    if args.statistics is None and is_given("interval"):
+    if args.statistics is None and not is_served(args) and is_given("interval"):
         parser.error("--interval is of no use alone: add --statistics")
     if args.segment and not (args.output or args.log):
         parser.error("--segment: there is nothing to cut; add --output or --log")

@@ -48,4 +48,5 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
         return dict.fromkeys(path_of(path, name, has_folder) for name in names) if path else ()
 
     growing = [*paths_of(args.output, len(names) > 1), *paths_of(args.log), *paths_of(args.statistics)]
-    outputs.check([*args.source, args.model, args.face, args.config], paths_of(args.summary), growing)
+    secrets = (args.serve_token_file, args.mqtt_password_file)
+    outputs.check([*args.source, args.model, args.face, args.config, *secrets], paths_of(args.summary), growing)

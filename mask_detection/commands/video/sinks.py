@@ -35,11 +35,13 @@ class Receivers:
     """Who else takes what a run gives, of all its sources: pages, brokers.
 
     Attributes:
+        detections: take the frames as they are, before the alarms see them.
         frames: take the frames as they are drawn.
         rows: are given each row of the statistics, whether or not they are written.
         alarms: are given the event of each alarm, whose ``source`` is that of the frames.
     """
 
+    detections: list[Sink] = field(default_factory=list)
     frames: list[Sink] = field(default_factory=list)
     rows: list[RowListener] = field(default_factory=list)
     alarms: list[Listener] = field(default_factory=list)
@@ -113,7 +115,7 @@ class VideoSinks(Sink):
         return [summary for each in opened for summary in self._stack.enter_context(each)]
 
     def _open(self, source: VideoSource) -> list[Sink]:
-        sinks: list[Sink] = [self.summaries[[*self._sources].index(source.name)]]
+        sinks: list[Sink] = [self.summaries[[*self._sources].index(source.name)], *self._receivers.detections]
         if self._args.statistics or self._receivers.rows:
             sinks.append(self._statistics(source))
         clips = self._recordings.clips(source) if self._args.clips else None

@@ -25,7 +25,7 @@ TICK_S = 1.0  # between two looks at what has changed
 KEEP_ALIVE_S = 30  # after one and a half of which the broker publishes our last will
 CONNECT_S = 3.0
 PAUSES_S = (1, 60)  # between two tries to connect: the first, and the longest
-LAST_WAIT_S = 2.0  # for what is under way when the run ends
+LAST_WAIT_S = 1.0  # for what is under way when the run ends
 ONLINE, OFFLINE = "online", "offline"
 AT_LEAST_ONCE = 1  # MQTT's quality of service
 

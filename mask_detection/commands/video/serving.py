@@ -5,24 +5,25 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from mask_detection.commands.video.options import is_served, line_in_file
+from mask_detection.inference.classes import alert_classes
 from mask_detection.utils import defaults
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from mask_detection.inference.detections import Detections
+    from mask_detection.commands.video.sinks import Receivers
     from mask_detection.serving.mqtt.address import BrokerAddress
     from mask_detection.serving.pictures import Pictures
     from mask_detection.serving.state import LiveState, Source
 
 REQUIREMENTS = defaults.PROJECT_FOLDER / "requirements-serve.txt"
-LONGEST_PASSWORD = 1000  # characters
 LOCALHOST = "127.0.0.1"
 DETAILS = {
     "serve": ("serve_token_file", "serve_crops"),
@@ -30,19 +31,7 @@ DETAILS = {
 }
 
 
-class Serving(NamedTuple):
-    """What serves a run.
-
-    Attributes:
-        state: the sink that it reads; alarms and statistics go there, too.
-        pictures: where annotated frames go; None without a page.
-    """
-
-    state: LiveState
-    pictures: Pictures | None
-
-
-def add_serving_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add where a run can be seen, and who may look."""
     group = parser.add_argument_group(
         "live", "see the run from elsewhere; needs `pip install -r requirements-serve.txt`"
@@ -68,7 +57,6 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--mqtt-password-file",
-        type=Path,
         metavar="FILE",
         help="text file with the password in one line (default: the environment variable MASK_MQTT_PASSWORD)",
     )
@@ -76,7 +64,7 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mqtt-snapshots", action="store_true", help="publish the face of each alarm")
 
 
-def check_serving_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse details without what they belong to, and a page that anybody could see."""
     for main, details in DETAILS.items():
         given = [name for name in details if getattr(args, name)]
@@ -111,37 +99,52 @@ def broker_address(text: str) -> BrokerAddress:
     return parse_broker_address(text)
 
 
-def is_serving(args: argparse.Namespace) -> bool:
-    """Tell whether a run is to be seen from elsewhere."""
-    return args.serve is not None or args.mqtt is not None
-
-
 def open_serving(
     args: argparse.Namespace,
     sources: Sequence[Source],
     class_names: Sequence[str],
+    receivers: Receivers,
     stack: ExitStack,
-    conceal: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
-) -> Serving | None:
-    """Start what the arguments ask for; the stack ends it. None where they ask for nothing.
+) -> None:
+    """Start what the arguments ask for, and let it take what a run gives; the stack ends it.
 
     Raises:
         MaskDetectionError: a library is missing, nothing can listen there, or a file is not as it should be.
     """
-    if not is_serving(args):
-        return None
-    from mask_detection.serving.state import LiveState
-
-    state = LiveState(sources, class_names, args.serve_crops or args.mqtt_snapshots, conceal)
+    if not is_served(args):
+        return
     try:
-        pictures = _open_page(args, state, stack) if args.serve else None
-        if args.mqtt:
-            _open_mqtt(args, state, stack)
+        state = _open(args, sources, class_names, receivers, stack)
     except ModuleNotFoundError as error:
         option = "--serve" if args.serve else "--mqtt"
         raise MaskDetectionError(f"{option}: {error}; run `pip install -r {REQUIREMENTS}`") from None
+    receivers.detections.append(state)
+    receivers.rows.append(state.add_statistics)
+    if args.alert_class or alert_classes(class_names):  # otherwise there is nothing to alarm of
+        receivers.alarms.append(state.add_alarm)
+
+
+def _open(
+    args: argparse.Namespace,
+    sources: Sequence[Source],
+    class_names: Sequence[str],
+    receivers: Receivers,
+    stack: ExitStack,
+) -> LiveState:
+    from mask_detection.inference.drawing import FaceBlur
+    from mask_detection.serving.state import LiveState
+
+    def conceal(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        return FaceBlur().blurred(image, boxes, 0.0)
+
+    keeps_crops = args.serve_crops or args.mqtt_snapshots
+    state = LiveState(sources, class_names, keeps_crops, conceal if args.blur_faces else None)
+    if args.serve:
+        receivers.frames.append(_open_page(args, state, stack))
+    if args.mqtt:
+        _open_mqtt(args, state, stack)
     stack.callback(state.close)
-    return Serving(state, pictures)
+    return state
 
 
 def _open_page(args: argparse.Namespace, state: LiveState, stack: ExitStack) -> Pictures:
@@ -161,23 +164,5 @@ def _open_mqtt(args: argparse.Namespace, state: LiveState, stack: ExitStack) -> 
 
     password = os.environ.get(PASSWORD_VARIABLE) or None
     if args.mqtt_password_file:
-        password = password_in_file(args.mqtt_password_file)
+        password = line_in_file(args.mqtt_password_file, "--mqtt-password-file")
     stack.enter_context(mqtt_reports(state, args.mqtt, password, args.mqtt_discovery, args.mqtt_snapshots))
-
-
-def password_in_file(path: Path) -> str:
-    """The one line of a text file; it may be a pipe, such as ``<(pass show mqtt)`` in a shell.
-
-    Raises:
-        MaskDetectionError: it cannot be read, or holds anything but one line; its content isn't shown.
-    """
-    option = f"--mqtt-password-file {path}"
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            lines = stream.read(LONGEST_PASSWORD).splitlines()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the name
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise MaskDetectionError(f"{option}: cannot be read ({reason}); check the path") from None
-    if len(lines) != 1 or not lines[0]:
-        raise MaskDetectionError(f"{option}: holds {len(lines)} lines; write one with the password into it")
-    return lines[0]
