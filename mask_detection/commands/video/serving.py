@@ -165,4 +165,6 @@ def _open_mqtt(args: argparse.Namespace, state: LiveState, stack: ExitStack) -> 
     password = os.environ.get(PASSWORD_VARIABLE) or None
     if args.mqtt_password_file:
         password = line_in_file(args.mqtt_password_file, "--mqtt-password-file")
+        if not args.mqtt.user:
+            raise MaskDetectionError("--mqtt-password-file: is whose? name the user: mqtt://user@host:1883/prefix")
     stack.enter_context(mqtt_reports(state, args.mqtt, password, args.mqtt_discovery, args.mqtt_snapshots))
