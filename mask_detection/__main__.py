@@ -18,6 +18,7 @@ COMMANDS = {
     "train-face-detector": "train the built-in face detector",
     "web": "put the page for browsers and phones together, and serve it",
     "archive": "detect in archives of any size, on all cores or on a Ray cluster",
+    "report": "draw the counts of --statistics by hour and day",
     "doctor": "check this machine and say what to do about what does not work",
 }
 

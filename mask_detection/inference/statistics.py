@@ -19,7 +19,8 @@ from mask_detection.inference.classes import is_bare, is_masked, is_worn_wrong
 from mask_detection.inference.sinks import Sink
 from mask_detection.io.clock import interval_around
 from mask_detection.io.growing import GrowingText, growing_table
-from mask_detection.utils.errors import OutputError
+from mask_detection.utils.errors import MaskDetectionError, OutputError
+from mask_detection.utils.files import read_whole
 from mask_detection.utils.text import csv_cell
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ COLUMNS = (
     *("source", "time", "time_s", "seconds", "tracks", "with_mask", "without_mask", "worn_wrong", "uncertain"),
     *("mean_in_view", "mask_fraction", "sample", "seconds_without_picture"),
 )
+MAX_VALUE = 1e15  # in a file that is read
 SILENT_S = 10.0  # after the last frame of a live source, from which on there is no picture
 
 Row = dict[str, Any]  # by COLUMNS
@@ -210,3 +212,37 @@ def open_statistics(path: Path) -> Iterator[StatisticsFile]:
         raise OutputError(f"{path}: is not a name for statistics; end it in .csv")
     with growing_table(path, ",".join(COLUMNS)) as stream:
         yield StatisticsFile(stream)
+
+
+def read_statistics(path: Path) -> list[Row]:
+    """The rows of a file of statistics: ``source`` text, ``time`` a datetime, all else numbers; None for empty cells.
+
+    Raises:
+        MaskDetectionError: it cannot be read, or is no such file.
+    """
+    text = read_whole(path, "statistics").decode("utf-8", errors="replace")
+    reader = csv.DictReader(text.splitlines())
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise MaskDetectionError(f"{path}: has no column {missing[0]}; give a file that --statistics wrote")
+    rows = []
+    for number, cells in enumerate(reader, 2):
+        try:
+            rows.append({name: _value(name, cells[name]) for name in COLUMNS})
+        except (TypeError, ValueError):
+            raise MaskDetectionError(f"{path}: line {number} is no row of statistics; remove it") from None
+    return rows
+
+
+def _value(name: str, cell: str | None) -> str | float | datetime | None:
+    if cell is None:  # the line is too short
+        raise ValueError(name)
+    if name == "source":
+        return cell
+    if not cell:
+        return None
+    if name == "time":
+        return datetime.fromisoformat(cell)
+    value = float(cell)
+    if not 0 <= value < MAX_VALUE:
+        raise ValueError(name)
+    return value

@@ -312,7 +312,7 @@ def _has_table(path: Path, header: str) -> bool:
     """
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         first = file.readline(len(header) + 2)
-    if not f"{header}\r\n".startswith(first):
+    if not any(f"{header}{ending}".startswith(first) for ending in ("\n", "\r\n")):
         raise OutputError(f"{path}: holds something else, or other columns; name another file")
     if not cut_after_last_line(path):
         os.truncate(path, 0)

@@ -49,6 +49,8 @@ class Clips(Sink):
 
     def on_alarm(self, event: dict[str, Any]) -> None:
         """Begin a clip, or make the one that has begun longer."""
+        if self._until_s is None:
+            self._drop_before(event["time_s"] - self._before_s)
         self._until_s = event["time_s"] + self._after_s
 
     def write(self, frame: Frame, detections: Detections) -> None:
@@ -57,8 +59,7 @@ class Clips(Sink):
         self._waiting.append(_Waiting(frame.time_s, frame.gap_s, jpeg))
         self._n_bytes += jpeg.nbytes
         if self._until_s is None:
-            while self._waiting[0].time_s < frame.time_s - self._before_s or self._is_full():
-                self._take()
+            self._drop_before(frame.time_s - self._before_s)
             return
         self._write_some(self._until_s, WRITTEN_AT_ONCE)
         if self._waiting and self._waiting[0].time_s > self._until_s:
@@ -69,6 +70,10 @@ class Clips(Sink):
         if self._until_s is not None:
             self._write_some(self._until_s, len(self._waiting))
             self._end()
+
+    def _drop_before(self, time_s: float) -> None:
+        while self._waiting and (self._waiting[0].time_s < time_s or self._is_full()):
+            self._take()
 
     def _is_full(self) -> bool:
         return self._n_bytes > MAX_WAITING_BYTES and len(self._waiting) > 1
