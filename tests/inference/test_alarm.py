@@ -14,7 +14,7 @@ import pytest
 
 from mask_detection.commands import cli
 from mask_detection.inference import alarm
-from mask_detection.inference.alarm import Alarm, AlarmCommand, choose_alert_classes
+from mask_detection.inference.alarm import Alarm, AlarmCommand, CrowdAlarm, choose_alert_classes
 from mask_detection.inference.detections import Detections
 from mask_detection.io.sources import Frame
 from mask_detection.utils.errors import MaskDetectionError
@@ -54,6 +54,17 @@ def frame_at(time_s: float) -> Frame:
     return Frame(np.zeros((200, 200, 3), np.uint8), round(time_s * 10), time_s)
 
 
+def faces_of(there: dict[int, tuple[float, float]]) -> Detections:
+    """Faces with these probabilities, by track."""
+    return Detections(
+        np.array([[20 * k, 0, 20 * k + 15, 20] for k in range(len(there))], np.int32).reshape(-1, 4),
+        np.ones(len(there), np.float32),
+        np.array([*there.values()], np.float32).reshape(-1, 2),
+        NAMES,
+        np.array([*there], np.int32),
+    )
+
+
 def watch(
     labels: dict[int, str], *, after_s: float = 1.0, cooldown_s: float = 0.0, classes: tuple[str, ...] = NAMES[1:]
 ) -> list[tuple[int, float]]:
@@ -62,14 +73,7 @@ def watch(
     watcher = Alarm([recorder.start], classes, after_s, cooldown_s)
     for i in range(max(map(len, labels.values()))):
         there = {track: rows[letters[i]] for track, letters in labels.items() if letters[i : i + 1] in {*rows}}
-        faces = Detections(
-            np.array([[20 * k, 0, 20 * k + 15, 20] for k in range(len(there))], np.int32).reshape(-1, 4),
-            np.ones(len(there), np.float32),
-            np.array([*there.values()], np.float32).reshape(-1, 2),
-            NAMES,
-            np.array([*there], np.int32),
-        )
-        watcher.write(frame_at(i / 10), faces)
+        watcher.write(frame_at(i / 10), faces_of(there))
     return [(event["track"], event["time_s"]) for event in recorder.events]
 
 
@@ -127,6 +131,70 @@ def test_the_classes_that_do_not_protect_are_the_default(given, class_names, cho
 def test_a_class_that_the_model_does_not_know_is_said(given, fault):
     with pytest.raises(MaskDetectionError, match=f"{fault}.*name one of visor, hat"):
         choose_alert_classes(given, ("visor", "hat"))
+
+
+# --- crowds ---
+
+
+def watch_crowd(labels: dict[int, str], **how: float) -> list[dict]:
+    """The alarms of a crowd; for each track a letter a second, of two sightings."""
+    rows, recorder = {"M": MASKED, "B": BARE, "U": UNCERTAIN}, Recorder()
+    conditions = {"fraction": 0.25, "window_s": 300.0, "minimum": 5, "cooldown_s": 600.0} | how
+    watcher = CrowdAlarm([recorder.start], NAMES[1:], **conditions)
+    for second in range(max(map(len, labels.values()))):
+        there = {track: rows[word[second]] for track, word in labels.items() if word[second : second + 1] in {*rows}}
+        for part in (0.0, 0.6):
+            watcher.write(frame_at(second + part), faces_of(there))
+    return recorder.events
+
+
+def test_a_crowd_too_many_of_which_wear_none_raises_the_alarm():
+    (event,) = watch_crowd({1: "M", 2: "M", 3: "M", 4: "B", 5: "B", 6: "M"})
+    assert (event["fraction"], event["sample"], event["count"], event["tracks"]) == (0.3333, 6, 2, [4, 5])
+    assert (event["classes"], event["source"], event["time_s"]) == (["without_mask"], "", 0.6)
+    assert watch_crowd(dict.fromkeys(range(1, 8), "M") | {8: "B"}) == []
+
+
+def test_one_face_never_raises_the_alarm_of_a_crowd():
+    assert watch_crowd({1: "B" * 50}, minimum=2) == []
+    assert watch_crowd({1: "B" * 50}, minimum=2, fraction=0.0) == []
+    assert watch_crowd({1: "B" * 50, 2: "M" * 50, 3: "M" * 50}, minimum=2) == []
+    assert len(watch_crowd({1: "B" * 50, 2: "B" * 50}, minimum=2)) == 1
+
+
+def test_too_few_faces_are_no_crowd():
+    assert watch_crowd(dict.fromkeys(range(1, 5), "B" * 9)) == []
+    assert len(watch_crowd(dict.fromkeys(range(1, 6), "B" * 9))) == 1
+
+
+def test_faces_seen_before_the_window_do_not_count():
+    early = dict.fromkeys((1, 2, 3), "B") | dict.fromkeys((4, 5, 6), "." * 20 + "B")
+    assert len(watch_crowd(early, window_s=30.0)) == 1
+    assert watch_crowd(early, window_s=10.0) == []
+
+
+def test_glimpses_and_uncertain_faces_do_not_count():
+    assert watch_crowd(dict.fromkeys(range(1, 9), "U" * 9)) == []
+    recorder = Recorder()
+    watcher = CrowdAlarm([recorder.start], NAMES[1:], 0.25, 300.0, 5, 0.0)
+    for i in range(20):
+        watcher.write(frame_at(i), faces_of({i + 1: BARE}))
+    assert recorder.events == []
+
+
+def test_alarms_of_a_crowd_keep_their_distance():
+    crowd = dict.fromkeys(range(1, 6), "B" * 60)
+    assert [event["time_s"] for event in watch_crowd(crowd, cooldown_s=20.0)] == [0.6, 20.6, 40.6]
+
+
+def test_the_alarm_of_a_crowd_through_the_script(play_cards, tmp_path):
+    log, gone = tmp_path / "alarms.jsonl", "." * 25
+    conditions = ["--alert-fraction", 0.5, "--alert-window", "1m", "--alert-minimum", 3]
+    letters = gone.join(["M" * 8, "B" * 8, "B" * 8, "B" * 8])
+    assert play_cards(letters, "--alert-command", append_to(log), *conditions) == cli.EXIT_DONE
+    (event,) = events_in(log)
+    assert event["source"] == str(tmp_path / "cards.avi")
+    assert (event["sample"], event["tracks"], event["fraction"]) == (3, [2, 3], 0.6667)
 
 
 # --- through the script ---
