@@ -98,6 +98,7 @@ def made_small(name: str, arguments: list[str]) -> list[str]:
         source = ["--source", "party.mp4"] if is_live else []
         alarm = ["--alert-command", shlex.join([sys.executable, "-c", ""])] if "--alert-command" in arguments else []
         log = [] if {"--output", "--log"} & {*arguments} else ["--log", "seen.jsonl"]
+        arguments = [word.replace(":8080", ":0") for word in arguments]  # the port may be in use
         return [*arguments, *source, *alarm, *log, "--no-display"]
     return arguments
 

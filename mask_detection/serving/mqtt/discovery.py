@@ -1,4 +1,4 @@
-"""What Home Assistant is told of us: a device for each source, in the format of its MQTT discovery.
+"""The announcement to Home Assistant: a device for each source, in the format of its MQTT discovery.
 
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
