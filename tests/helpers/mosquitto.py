@@ -105,7 +105,7 @@ class Ear:
         self._client.loop_stop()
 
 
-def eventually(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
+def eventually(is_so: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:
     """Wait until something is so; tell whether it came in time."""
     deadline = time.monotonic() + timeout_s
     while not is_so():

@@ -19,7 +19,7 @@ import pytest
 import detect_mask_video
 from mask_detection.commands.video import serving
 from tests.helpers.live import ask
-from tests.helpers.mosquitto import Ear, Mosquitto
+from tests.helpers.mosquitto import Ear, Mosquitto, eventually
 from tests.helpers.paths import ROOT
 from tests.helpers.videos import Act, endless, shown, streaming
 
@@ -131,14 +131,16 @@ class Run:
         for line in self.process.stderr:
             self.lines.append(line)
 
+    def waits_for(self, pattern: str) -> re.Match[str]:
+        """What it prints that is such, as soon as it is there."""
+        assert eventually(lambda: re.search(pattern, "".join(self.lines)), 60), self.lines
+        found = re.search(pattern, "".join(self.lines))
+        assert found
+        return found
+
     def url(self) -> str:
-        """The page's address, as soon as it is printed."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if found := re.search(r"live page: (\S+)", "".join(self.lines)):
-                return found[1]
-            time.sleep(0.05)
-        raise AssertionError(self.lines)
+        """The page's address."""
+        return self.waits_for(r"live page: (\S+)\n")[1]
 
     def stop(self, number: int = signal.SIGKILL) -> int:
         """End it; the status."""
@@ -190,6 +192,7 @@ def test_a_run_whose_broker_is_not_there_ends_in_time(start):
     run = start("--mqtt", "mqtt://127.0.0.1:1", "--serve", "127.0.0.1:0")
     url = run.url()
     assert ask(url, "/healthz").status == 200
+    run.waits_for("cannot be reached")
     started = time.monotonic()
     assert run.stop(signal.SIGTERM) == 130
     assert time.monotonic() - started < 5
