@@ -75,7 +75,7 @@ def assemble(classifier: Path, face_folder: Path) -> dict[str, bytes]:
     }
     site |= {DETECTOR: read_whole(detector_path, "a face detector"), CLASSIFIER: classifier_data, **_litert()}
     site[SETTINGS] = json.dumps(settings(classifier_classes, detector), indent=1).encode()
-    site[FILE_LIST] = _file_list(site)
+    site[FILE_LIST] = file_list(site)
     return site
 
 
@@ -196,7 +196,7 @@ def _css(color: drawing.Color) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _file_list(site: dict[str, bytes]) -> bytes:
+def file_list(site: dict[str, bytes]) -> bytes:
     """A script that names all files for the service worker, each with its hash as browsers check it, and a version."""
     hashes = {
         name: f"sha256-{b64encode(hashlib.sha256(data).digest()).decode()}" for name, data in sorted(site.items())

@@ -125,7 +125,8 @@ def test_tracks_are_the_same_and_classified_at_the_same_times(in_module, setting
     frames = list(_frames(np.random.default_rng(3)))
     tracker, expected, n_classified = Tracker(), [], []
     for time, boxes, scores, predictions in frames:
-        found = Detections(np.int32(boxes), np.ones(len(boxes), np.float32), np.float32(scores), TWO)
+        shaped = np.int32(boxes).reshape(-1, 4), np.float32(scores).reshape(-1, 2)
+        found = Detections(shaped[0], np.ones(len(boxes), np.float32), shaped[1], TWO)
         asked: list[list[int]] = []
 
         def classify(due, predictions=predictions, boxes=boxes, asked=asked):
