@@ -1,8 +1,7 @@
-"""A real Chromium, and the page in it."""
+"""The page for browsers and phones, served and opened."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +13,8 @@ from mask_detection.commands.web import SiteServer
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")  # as systems call it
 TIMEOUT_MS = 240_000  # the machine may be busy with much else
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-file-for-fake-video-capture={video}")
-
-
-def find_chromium() -> str | None:
-    """Chromium's program, where this machine has one."""
-    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
 @contextmanager

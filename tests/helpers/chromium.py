@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,13 +24,21 @@ SWITCHES = [
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window, closed at the end; the test is skipped where none is installed."""
+    with launcher() as launch:
+        yield launch()
+
+
+@contextmanager
+def launcher() -> Iterator[Callable[..., Browser]]:
+    """A function that starts Chromium with some switches besides, or gives the one that runs with them already."""
     sync_api = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("Chromium is not installed here (apt install chromium)")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=SWITCHES)
-        try:
-            yield browser
-        finally:
-            browser.close()
+
+        @cache
+        def launch(*switches: str) -> Browser:
+            return playwright.chromium.launch(executable_path=program, args=[*SWITCHES, *switches])
+
+        yield launch  # when Playwright ends, so do its browsers

@@ -16,11 +16,12 @@ from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE, FACE_FOLDER
 from mask_detection.utils.downloads import fetch
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import make_folder
-from tests.helpers.browser import TIMEOUT_MS, find_chromium, open_page, served
+from tests.helpers.browser import TIMEOUT_MS, open_page, served
+from tests.helpers.chromium import launcher
 from tests.helpers.paths import FIXTURES, ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Page
 
 DOWNLOAD_TIMEOUT_S = 10.0
 
@@ -58,39 +59,20 @@ def server(site: dict[str, bytes]) -> Iterator[SiteServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    """Playwright, where there is a Chromium for it."""
-    if find_chromium() is None:
-        pytest.skip("there is no Chromium on this machine; install the package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def launch(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
-    """A function that starts Chromium with some arguments, or gives the one that runs with them."""
-    browsers: dict[tuple[str, ...], Browser] = {}
-
-    def start(*arguments: str) -> Browser:
-        if arguments not in browsers:
-            browsers[arguments] = playwright.chromium.launch(executable_path=find_chromium(), args=[*arguments])
-        return browsers[arguments]
-
-    yield start
-    for browser in browsers.values():
-        browser.close()
+@pytest.fixture(scope="module")  # while Playwright is there, nothing else can use asyncio
+def launch() -> Iterator[Callable[..., Browser]]:
+    """A function that starts Chromium with some switches, or gives the one that runs with them."""
+    with launcher() as launch:
+        yield launch
 
 
 @pytest.fixture
 def new_page(launch: Callable[..., Browser]) -> Iterator[Callable[..., Page]]:
-    """A function that opens an empty page in a context of its own; the rest of its arguments are playwright's."""
+    """A function that opens an empty page in a context of its own; the rest of its arguments are Playwright's."""
     contexts = []
 
-    def open_one(arguments: tuple[str, ...] = (), **options: object) -> Page:
-        context = launch(*arguments).new_context(**options)
+    def open_one(switches: tuple[str, ...] = (), **options: object) -> Page:
+        context = launch(*switches).new_context(**options)
         context.set_default_timeout(TIMEOUT_MS)
         contexts.append(context)
         return context.new_page()
