@@ -80,7 +80,7 @@ def test_an_interrupted_run_is_gone_on_with_and_a_finished_one_is_left_as_it_is(
     assert start(*photos) == cli.EXIT_SOME_FAILED
     assert rows_in(output) == plain
     printed = capsys.readouterr()
-    assert printed.out.startswith("photos: 27 (3 failed, ")
+    assert "\nphotos: 27 (3 failed, " in f"\n{printed.out}"
     assert all(f"error: {photo}: " in printed.err for photo in bad_photos)
 
     forget(output, n_files=2)
