@@ -8,7 +8,7 @@
     image = mask_detection.draw("group.jpg", faces)
 
 Data flows one way through the packages, each of which imports only from those before it: ``utils``, ``io``, ``models``,
-``inference``, ``data``, ``evaluation``, ``training``, ``commands``.
+``inference``, ``data``, ``evaluation``, ``training``, ``distributed``, ``commands``.
 """
 
 from __future__ import annotations

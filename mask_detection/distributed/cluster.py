@@ -65,6 +65,8 @@ def _start(address: str | None) -> None:
             include_dashboard=False,
             **common,
         )
+    elif address.startswith("ray://"):
+        raise ValueError("is an address of Ray's client; give HOST:PORT on a node, or use `ray job submit`")
     else:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         ray.init(address=address, runtime_env={"env_vars": {**passed_on, "PYTHONPATH": str(PROJECT_FOLDER)}}, **common)

@@ -1,6 +1,6 @@
 """What an output folder says of its own job: what was asked for, and how far it is.
 
-FOLDER/job.json        the job; its photos are listed once it is there
+FOLDER/job.json        the job; it is there once its photos are listed
 FOLDER/photos/         the list of photos
 FOLDER/records/        the rows
 FOLDER/checkpoint/     which photos the finished files of rows hold, as Ray Data writes it
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,3 +122,5 @@ def sole_run(output: Place) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+        with suppress(OSError):
+            Path(output.path).rmdir()  # where nothing came of it

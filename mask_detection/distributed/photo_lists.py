@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -48,15 +48,17 @@ def write_photo_list(inputs: Sequence[str], folder: Place) -> ListedPhotos:
     seen: set[str] = set()
     unlisted: list[str] = []
     photos = _unique(_photos_behind(inputs), seen, unlisted)
+    parts = iter(lambda: [*islice(photos, PHOTOS_PER_LIST_FILE)], [])
+    first = next(parts, None)
+    if first is None:
+        raise MaskDetectionError(f"{inputs[0]}: no photos are there; name photos, or a folder or list of some")
     try:
         folder.filesystem.create_dir(folder.path, recursive=True)
-        for number, part in enumerate(iter(lambda: [*islice(photos, PHOTOS_PER_LIST_FILE)], [])):
+        for number, part in enumerate(chain([first], parts)):
             table = pa.table({"image": part}, schema=LIST_SCHEMA)
             pq.write_table(table, f"{folder.path}/{number:06}.parquet", filesystem=folder.filesystem)
     except OSError as error:
         raise cannot_write(folder.address, error) from None
-    if not seen:
-        raise MaskDetectionError(f"{inputs[0]}: no photos are there; name photos, or a folder or list of some")
     return ListedPhotos(len(seen), len(unlisted))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,26 +73,26 @@ def process_archive(
     Raises:
         MaskDetectionError: nothing can be done, or the run ended before every photo had its row.
     """
-    place = open_place(output)
+    place, asked = open_place(output), _asked_job([*inputs], format_, settings)
     with sole_run(place):
         begun = find_job(place)
-        _check_resume(place, begun, resume)
-        asked = _asked_job([*inputs], format_, settings)
-        if begun:
-            begun.check_same(place, asked)
-        if begun is None or not begun.finished:
+        _check_resume(place, begun, asked, resume)
+        job = begun or _new_job(place, asked)
+        if not job.finished:
             with cluster.ray_session(address):
-                begun = begun or _new_job(place, asked)
-                _run(place, begun, settings, address, photos_per_file)
-        return _finished(place, begun)
+                _run(place, job, settings, address, photos_per_file)
+        return _finished(place, job)
 
 
-def _check_resume(place: Place, begun: Job | None, resume: bool) -> None:
-    if begun and not resume:
+def _check_resume(place: Place, begun: Job | None, asked: Job, resume: bool) -> None:
+    if begun is None:
+        return
+    if not resume:
         state = "is finished" if begun.finished else "was begun"
         remedy = "--resume shows its sums" if begun.finished else "--resume goes on with it"
         raise MaskDetectionError(f"{place}: a job {state} there; {remedy}, or name another --output")
-    if begun and begun.finished:
+    begun.check_same(place, asked)
+    if begun.finished:
         logger.info("%s: is finished, nothing is left to do", place)
 
 
@@ -107,9 +108,7 @@ def _asked_job(inputs: list[str], format_: str, settings: dict[str, Any]) -> Job
 
 def _new_job(place: Place, asked: Job) -> Job:
     n_photos, n_unlisted = write_photo_list(asked.inputs, place / LIST_NAME)
-    job = Job(asked.inputs, asked.format, asked.detector, asked.class_names, n_photos, n_unlisted)
-    job.save(place)
-    return job
+    return replace(asked, n_photos=n_photos, n_unlisted=n_unlisted)
 
 
 def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, photos_per_file: int | None) -> None:
@@ -117,6 +116,7 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     n_workers = cluster.worker_count(address, resumes=n_before > 0)
     per_file = photos_per_file or min(MAX_PER_FILE, math.ceil(job.n_photos / n_workers / MIN_FILES))
     n_workers = min(n_workers, math.ceil(job.n_photos / per_file))
+    job.save(place)
     if address is not None:
         cluster.check_nodes(settings, job.class_names, (place / JOB_NAME).address)
     logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)

@@ -48,7 +48,17 @@ def test_a_bad_model_is_named_before_anything_is_made(tmp_path, errors, many_pho
     assert archive.main(arguments) == cli.EXIT_UNUSABLE
     (line,) = errors()
     assert "03.jpg" in line
-    assert not output.exists() or not any(output.iterdir())
+    assert not output.exists()
+
+
+def test_an_input_without_photos_leaves_nothing(tmp_path, errors, tiny_model):
+    (tmp_path / "photos").mkdir()
+    output = tmp_path / "out"
+    arguments = ["--image", tmp_path / "photos", "--output", output, "--model", tiny_model]
+    assert archive.main([str(word) for word in arguments]) == cli.EXIT_UNUSABLE
+    (line,) = errors()
+    assert "no images are there" in line
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

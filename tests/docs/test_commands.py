@@ -30,6 +30,7 @@ from tests.helpers.videos import lines_of, write_video
 QUICK = {"detect_mask_image.py", "detect_mask_video.py", "prepare", "crop-faces", "evaluate"}
 FETCHED = {"caffe", "yunet"}  # face detectors whose files do not come along
 SHELL = ("python3 -m venv .venv", ". .venv/bin/activate", "pre-commit install", "pip install pre-commit", ".ci/run")
+RAY_SHELL = ("ray get-auth-token --generate", "export RAY_AUTH_MODE=token")
 ANNOTATION = (  # VOC
     "<annotation><object><name>without_mask</name><bndbox>"
     "<xmin>60</xmin><ymin>50</ymin><xmax>160</xmax><ymax>190</ymax>"
@@ -113,12 +114,17 @@ def run_shell(words: list[str]) -> None:
             assert (ROOT / "pyproject.toml").is_file()
         case ["python", "-m", "pytest", *files]:
             assert all((ROOT / file).is_file() for file in files)
+        case ["ray", "job", "submit", *rest]:
+            _, module, arguments = module_of(rest[rest.index("--") + 1 :])
+            module.parse_arguments(arguments)
+        case ["ray", "start", *rest]:
+            assert {"--head", "--address"} & {*rest}
         case ["unzip", "-p", file, member]:
             assert json.loads(zipfile.ZipFile(ROOT / file).read(member))["class_names"]
         case ["sha256sum", *files]:
             assert files
         case _:
-            assert shlex.join(words) in SHELL
+            assert shlex.join(words) in SHELL + RAY_SHELL
 
 
 @pytest.mark.parametrize("words", commands(), ids=shlex.join)

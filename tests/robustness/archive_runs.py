@@ -5,6 +5,7 @@ python -m tests.robustness.archive_runs --photos street/images --limit 200 --onl
 
 equal    a run of its own, with the time on processors that workers take for each second of detect_mask_image.py
 driver   SIGKILL of the command, and then the same with --resume
+stop     SIGTERM, status 130, and then the same with --resume
 worker   SIGKILL of a worker, which Ray starts anew
 node     SIGKILL of one of two nodes
 submit   `ray start` twice, and `ray job submit` with a token; a job without it is refused
@@ -138,17 +139,25 @@ def equal(bench: Bench) -> str:
 
 
 def driver(bench: Bench) -> str:
+    return stop_and_resume(bench, signal.SIGKILL, status=-signal.SIGKILL)
+
+
+def stop(bench: Bench) -> str:
+    return stop_and_resume(bench, signal.SIGTERM, status=130)
+
+
+def stop_and_resume(bench: Bench, number: signal.Signals, status: int) -> str:
     output = bench.output()
     process = bench.start(output, "--photos-per-file", "20")
     bench.wait_for_rows(output, process)
-    process.kill()
-    process.wait()
+    process.send_signal(number)
+    bench.finish(process, status)
     wait_for_no_workers(bench.timeout_s)
     n_done = len([*(output / "records").glob("*.parquet")])
     bench.finish(bench.start(output, "--photos-per-file", "20"), status=2)
     bench.finish(bench.start(output, "--photos-per-file", "20", "--resume"))
     bench.check(output)
-    return f"killed after {n_done} files"
+    return f"ended by {number.name} after {n_done} files"
 
 
 def worker(bench: Bench) -> str:
@@ -277,7 +286,7 @@ def free_port() -> int:
 
 
 SCENARIOS: dict[str, Callable[[Bench], str]] = {
-    scenario.__name__: scenario for scenario in (equal, driver, worker, node, submit)
+    scenario.__name__: scenario for scenario in (equal, driver, stop, worker, node, submit)
 }
 
 
