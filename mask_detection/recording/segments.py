@@ -88,8 +88,8 @@ class Segments(Generic[Output]):
                 self._end()
             if self._output is None and time.monotonic() >= self._retry_at:
                 self._begin(time_s)
-            if self._output is not None:
-                self._look_at_disk()
+            if self._output is not None and self._path:
+                self._look_at_disk(self._path)
                 write_to(self._output)
 
     def end(self) -> None:
@@ -119,18 +119,20 @@ class Segments(Generic[Output]):
                 self._retention.tidy()
 
     def _begin(self, time_s: float) -> None:
-        self._path, self._began_s, self._look_at = self._next_name(), time_s, 0.0
+        path, self._look_at = self._next_name(), 0.0
+        self._look_at_disk(path)
         if self._manifest:
-            self._manifest.begin(self._path)
-        self._output = self._stack.enter_context(self._open_output(self._path))
+            self._manifest.begin(path)
+        self._path, self._began_s = path, time_s
+        self._output = self._stack.enter_context(self._open_output(path))
 
-    def _look_at_disk(self) -> None:
-        if self._path is None or time.monotonic() < self._look_at:
+    def _look_at_disk(self, path: Path) -> None:
+        if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_AT_DISK_S
         with suppress(OSError):
-            if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
-                raise OutputError(f"{self._path}: the disk is nearly full; make room")
+            if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
+                raise OutputError(f"{path}: the disk is nearly full; make room")
 
 
 class RecordWriter(Protocol):

@@ -11,7 +11,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -96,12 +96,19 @@ def made_small(name: str, arguments: list[str]) -> list[str]:
         ]
     if name == "detect_mask_video.py":
         is_live = "--source" not in arguments or any("://" in word for word in arguments)
-        source = ["--source", "party.mp4"] if is_live else []
+        source = ["--source", *["party.mp4"] * max(1, len(values_of("--name", arguments)))] if is_live else []
         alarm = ["--alert-command", shlex.join([sys.executable, "-c", ""])] if "--alert-command" in arguments else []
-        log = [] if {"--output", "--log"} & {*arguments} else ["--log", "seen.jsonl"]
+        log = [] if {"--output", "--log", "--statistics", "--clips"} & {*arguments} else ["--log", "seen.jsonl"]
         arguments = [word.replace(":8080", ":0") for word in arguments]  # the port may be in use
         return [*arguments, *source, *alarm, *log, "--no-display"]
     return arguments
+
+
+def values_of(option: str, arguments: list[str]) -> list[str]:
+    """The words that belong to an option."""
+    if option not in arguments:
+        return []
+    return [*takewhile(lambda word: not word.startswith("--"), arguments[arguments.index(option) + 1 :])]
 
 
 def run_shell(words: list[str]) -> None:
@@ -123,6 +130,14 @@ def run_shell(words: list[str]) -> None:
             assert json.loads(zipfile.ZipFile(ROOT / file).read(member))["class_names"]
         case ["sha256sum", *files]:
             assert files
+        case ["docker", "build", "--file", file, "--tag", _, "."]:
+            assert (ROOT / file).is_file()
+        case ["docker", "run", *_] | ["sudo", "systemctl", *_] | ["journalctl", *_]:
+            pass
+        case ["sudo", "install", *_, file, target]:
+            assert file in ("entrance.password", "10001") or (ROOT / file).name == Path(target).name
+        case [".venv/bin/pip", "install", "-r", file]:
+            assert (ROOT / file).is_file()
         case _:
             assert shlex.join(words) in SHELL + RAY_SHELL
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.helpers.paths import ROOT
 
-PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md")})
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md"), *ROOT.glob("[!.]*/README.md")})
 
 
 class Block(NamedTuple):

@@ -17,13 +17,14 @@ from tests.helpers.paths import EXAMPLES
 
 SIZE = (1280, 720)  # width, height in pixels
 N_PICTURES = 50  # different ones, again and again
+QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 80)
 
 
 def pictures() -> list[bytes]:
     """JPEGs of the example's group, moving sideways."""
     image = cv2.resize(cv2.imread(str(EXAMPLES / "group.jpg")), SIZE, interpolation=cv2.INTER_AREA)
     shifts = (round(40 * np.sin(2 * np.pi * i / N_PICTURES)) for i in range(N_PICTURES))
-    return [cv2.imencode(".jpg", np.roll(image, shift, axis=1))[1].tobytes() for shift in shifts]
+    return [cv2.imencode(".jpg", np.roll(image, shift, axis=1), QUALITY)[1].tobytes() for shift in shifts]
 
 
 class Camera(ThreadingHTTPServer):

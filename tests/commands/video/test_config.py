@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import detect_mask_video
 from mask_detection.commands import cli
 from mask_detection.utils.errors import MaskDetectionError
+from tests.helpers.paths import ROOT
 from tests.helpers.videos import lines_of
 
 DOOR = """
@@ -120,6 +122,14 @@ def test_what_is_wrong_in_it_is_one_line_that_names_the_file(config, text, fault
     (error,) = errors()
     assert error.startswith(f"error: {path}")
     assert fault in error
+
+
+def test_the_file_of_the_docs_works(config, tmp_path):
+    text = (ROOT / "docs" / "deploy" / "door.toml").read_text("utf-8")
+    (tmp_path / "entrance").write_text("secret")
+    args = parse("--config", config(re.sub(r'"/run/credentials/.*?"', f'"{tmp_path / "entrance"}"', text)))
+    assert (args.name, args.source) == (["entrance"], ["rtsp://viewer:secret@camera.local/stream"])
+    assert (args.keep_days, args.blur_faces, args.timeout) == (3, True, 86400)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
