@@ -207,12 +207,13 @@ def all_play(place: Path) -> bool:
 
 
 def plays(path: Path) -> bool:
-    """Tell whether a video gives frames until its end, and about as many as it announces."""
+    """Tell whether a video gives frames, and about as many as it announces where it was finished."""
     capture = cv2.VideoCapture(str(path))
     announced, n_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
     while capture.grab():
         n_frames += 1
-    return n_frames > 0 and abs(n_frames - announced) <= 1 + 0.1 * announced
+    is_whole = abs(n_frames - announced) <= 1 + 0.1 * announced
+    return n_frames > 0 and (is_whole or ".recovered-" in path.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
