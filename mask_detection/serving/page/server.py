@@ -21,6 +21,7 @@ from mask_detection.utils.errors import MaskDetectionError
 
 MAX_HEADER_BYTES = 16 * 1024
 KEEP_ALIVE_S = 10
+SEND_BUFFER_BYTES = 256 * 1024  # a few frames: what is beyond waits with us, and frames that come late are left out
 STOP_S = 1  # for answers under way when the run ends
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,9 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, connections: C
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
+        return listener
     except OSError as error:
         reason = error.strerror or error
         raise MaskDetectionError(
