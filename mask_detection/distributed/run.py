@@ -138,6 +138,7 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.use_datasource_v2 = False  # it starts 32 processes to list a few files
     context.checkpoint_config = _checkpoint(place / CHECKPOINT_NAME)
     try:
         watch(work, tracker, job.n_photos, n_before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -72,7 +71,9 @@ def one_ray(store: object) -> Iterator[None]:
     """Ray on this machine, started once; a run's own start is left away."""
     from mask_detection.distributed import cluster
 
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    with cluster.ray_session(None), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "ray_session", lambda address: nullcontext())
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # otherwise its processes wait for all others of the machine
+        with cluster.ray_session(None):
+            patch.setattr(cluster, "ray_session", lambda address: nullcontext())
+            yield
