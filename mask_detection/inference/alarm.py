@@ -34,7 +34,7 @@ MAX_ERROR_BYTES = 4096  # of its standard error that are kept: the last ones
 ERRORS_WAIT = 0.2  # seconds until what it has printed is read
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has but one
 MAX_LEFT_BEHIND = 32  # commands that have ended, whose own programs may go on
-LAST_WAIT = 3.0  # seconds that the commands which still run at the end of the video are given
+LAST_WAIT = 2.0  # seconds that the commands which still run at the end of the video are given
 
 MIN_SIGHTING_S = 0.5  # for which a track has to be seen with a certain label to be one of the crowd
 LEAST_CROWD = 2  # faces, and as many of them without a mask: one face never raises the alarm of a crowd

@@ -15,7 +15,7 @@ from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.urls import without_secrets
 
 FRAMES_AHEAD = 2  # of a file, that are read before they are asked for
-LAST_WAIT_S = 2.0  # at the end for all threads; one that waits longer for a stream is left behind
+LAST_WAIT_S = 1.5  # at the end for all threads; one that waits longer for a stream is left behind
 
 logger = logging.getLogger(__name__)
 

@@ -194,3 +194,19 @@ def test_statistics_and_the_log_agree(detect, video, tmp_path):
     tracks = {face["track"] for line in lines_of(log) for face in line["faces"]}
     assert row["tracks"] == len(tracks)
     assert row["source"] == "moving"
+
+
+@pytest.mark.parametrize(("name", "masked", "bare"), [("putting_masks_on", 5, 0), ("one_face_without_mask", 0, 1)])
+def test_real_videos_are_counted_as_by_hand(shared, tmp_path, name, masked, bare):
+    import detect_mask_video
+
+    file = tmp_path / "counts.csv"  # four persons and a painting put masks on in the first two seconds
+    words = ["--source", shared / "video" / f"{name}.mp4", "--statistics", file, "--interval", "6s", "--every", "2"]
+    stages = ["--detector", "builtin", "--no-display"]
+    assert detect_mask_video.main([str(word) for word in (*words, *stages)]) == cli.EXIT_DONE
+    rows = read_statistics(file)
+    assert [(row["tracks"], row["with_mask"], row["without_mask"]) for row in rows] == [
+        (masked + bare, masked, bare),
+        *[(0, 0, 0)] * (len(rows) - 1),
+    ]
+    assert [row["mean_in_view"] for row in rows] == pytest.approx([masked + bare] * len(rows), abs=0.02)
