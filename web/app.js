@@ -129,7 +129,7 @@ async function run() {
   await call("restart");
   for await (const { bitmap, time } of camera.frames()) {
     const result = await call("frame", { bitmap, time, isTwoStage: isTwoStage() }, [bitmap]);
-    if (!camera.isOn) return;
+    if (!camera.isOn) continue; // it was stopped meanwhile
     const { width, height } = result.bitmap;
     show({ ...result, name: "camera", width, height });
     if (performance.now() - announced > ANNOUNCE_EVERY_MS) tell(sentence(shown.faces));

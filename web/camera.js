@@ -63,10 +63,10 @@ export class Camera {
     const stream = this.#stream;
     while (stream && stream === this.#stream) {
       await this.#next();
-      if (this.#hasGone) throw new Error("The camera has stopped: connect it, and start again.");
-      if (stream !== this.#stream) return;
+      if (stream !== this.#stream) break;
       yield { bitmap: await createImageBitmap(this.video), time: performance.now() / 1000 };
     }
+    if (this.#hasGone) throw new Error("The camera has stopped: connect it, and start again.");
   }
 
   #next() {
