@@ -7,6 +7,9 @@ Photos come with boxes in VOC XML or YOLO files. --faces adds folders with one f
 face each; YuNet boxes these. One fifth of the annotated photos, by the hash of their names, is for validation; its
 near-duplicates, and those of --leave-out-fold and --keep-out, take no part in training.
 
+The shipped detector is narrower than MobileNetV2, for the sake of slow processors: --init narrows a wider network
+before training, on the photos, and --teacher lets it learn what that one predicts.
+
 Leaves the detector (.tflite), its weights to train on from (.weights.h5, for --init), a report (.json) and the curves
 (.png). Exit status: 0 all done, 1 some photos could not be read and the rest was used, 2 nothing could be done,
 130 interrupted (--resume continues from the last finished epoch).
@@ -51,9 +54,9 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--unclassed",
         nargs="*",
-        default=["mask_weared_incorrect"],
+        default=[],
         metavar="LABEL",
-        help="labels of faces whose class teaches nothing (default: %(default)s)",
+        help="labels of faces whose class teaches nothing (default: none)",
     )
     add(
         "-o",
@@ -63,7 +66,19 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the detector here (.tflite; default: %(default)s)",
     )
-    add("--init", type=Path, metavar="FILE", help="start from a detector's .weights.h5 or a classifier's .h5")
+    add(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="start from a detector's .tflite or .weights.h5, or from a classifier's .h5 (default: ImageNet's), and "
+        "narrow a wider network",
+    )
+    add("--teacher", type=Path, metavar="FILE", help="learn a detector's (.tflite) predictions, too")
+    add(
+        "--complete-labels",
+        action="store_true",
+        help="add the faces that nobody marked: those that YuNet and the built-in detector both find",
+    )
     options.add_resume_options(parser)
 
 
@@ -85,6 +100,20 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--size", type=input_size, default=320, help="of the images, in pixels (default: %(default)s)")
     add("--final-size", type=input_size, default=416, help="in the last epochs (default: %(default)s)")
+    add(
+        "--class-weight",
+        nargs="+",
+        default=["none"],
+        metavar="WEIGHT",
+        help="balanced: all classes have the same part in the loss; none: all faces have; NAME=0.2 ...: the named "
+        "classes have that part, the others share the rest (default: none)",
+    )
+    add(
+        "--bias-for",
+        metavar="NAME[=BIAS]",
+        help="fold a bias on this class's logit into the network: the one of the highest F1 score on the validation "
+        "photos, or a given one",
+    )
     add("--seed", type=options.seed, default=42, help="the same seed gives the same images (default: %(default)s)")
 
 
@@ -114,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector, weights, *others = output_files(args.output)
     read = [*args.images, *args.annotations, *args.faces, *args.background, *args.keep_out]
     outputs.check(read, [detector, weights, *others])
+    outputs.check([args.teacher], [detector, weights, *others])
     outputs.check([args.init], [detector, *others])  # but weights may be trained on under their own name
     n_unreadable = train_face_detector(DetectorRunOptions(**vars(args)))
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE

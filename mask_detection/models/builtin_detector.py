@@ -17,7 +17,7 @@ import numpy as np
 from mask_detection.models.base import ModelInfo
 from mask_detection.models.convert import INT8, convert, with_default_size
 from mask_detection.models.face_detector import FaceDetector
-from mask_detection.models.fcos import INPUT_MULTIPLE, build_detector, decode
+from mask_detection.models.fcos import INPUT_MULTIPLE, build_detector, decode, layer_weights, widths_of
 from mask_detection.models.preprocessing import PREPROCESSING, detector_input
 from mask_detection.models.tflite import open_interpreter, pack, read_metadata
 from mask_detection.utils.boxes import box_areas
@@ -192,19 +192,19 @@ def write_detector(
     """
     from mask_detection.io.hdf5 import check_room  # not before, as detection does without h5py
 
-    bare = build_detector(len(class_names))  # without the optimizer's state
-    bare.set_weights(model.get_weights())
-    weights = path.with_suffix(WEIGHTS_SUFFIX)
-    part = weights.with_name(f"part_{weights.name}")  # Keras insists on the suffix
+    weights = layer_weights(model)
+    bare = build_detector(len(class_names), widths_of(weights), weights)  # without the optimizer's state
+    weights_file = path.with_suffix(WEIGHTS_SUFFIX)
+    part = weights_file.with_name(f"part_{weights_file.name}")  # Keras insists on the suffix
     try:
         check_room(part, bare)
         bare.save_weights(part)
-        part.replace(weights)
+        part.replace(weights_file)
     except OSError as error:
-        raise cannot_write(weights, error) from None
+        raise cannot_write(weights_file, error) from None
     finally:
         part.unlink(missing_ok=True)
-    source = hashlib.sha256(read_whole(weights, "weights")).hexdigest()
+    source = hashlib.sha256(read_whole(weights_file, "weights")).hexdigest()
     network = with_default_size(convert(bare, INT8, examples), input_size)
     data = pack(network, ModelInfo(tuple(class_names), input_size), INT8, source)
     with atomic_write(path) as part:

@@ -1,6 +1,6 @@
 """The built-in face detector's network, and what its outputs mean.
 
-    image (H, W, 3) → MobileNetV2 up to block 16 → features at strides 8, 16, 32
+    image (H, W, 3) → MobileNetV2's blocks, narrowed → features at strides 8, 16, 32
                     → pyramid: coarse features are added to finer ones (Lin et al. 2017, https://arxiv.org/abs/1612.03144)
                     → heads, one a level: face and sides from one branch, classes from the other
 
@@ -10,12 +10,13 @@ a face's middle is near its own, how far the four sides of that face are from it
 
 A cell's row of outputs: face logit, log of the distances to left, top, right and bottom in strides, a logit a class.
 
-About 2 million parameters. It is made of what LiteRT runs fast and at any input size: convolutions, batch
-normalisation (which melts into them) and ReLU6; nothing in it knows the size of its input.
+It is made of what LiteRT runs fast and at any input size: convolutions and ReLU6; nothing in it knows the size of its
+input. It has no batch normalisation: its weights come from a trained network's, into which that is folded.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,22 +36,50 @@ CLASSES = slice(5, None)
 
 MAX_LOG_DISTANCE = 5.0  # e^5 = 148 strides are beyond any image; keeps an untrained network's boxes finite
 
-# Where the backbone is tapped, by level: its widest layers before each halving, as in SSDLite
-# (Sandler et al. 2018, https://arxiv.org/abs/1801.04381).
-TAPS = ("block_6_expand_relu", "block_13_expand_relu", "block_16_project_BN")
-FROZEN_UP_TO = "block_2_add"  # edges and colours are the same for faces, and training is faster
-PYRAMID_CHANNELS = 64
+# MobileNetV2's blocks 1 to 16 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381): channels that each gives, and
+# those at which the resolution is halved. The pyramid taps the widest layers before each halving, as in SSDLite.
+BLOCK_OUTPUTS = (24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160)
+HALVING_BLOCKS = (1, 3, 6, 13)
+STEM_OUTPUTS = 16
+TAPS = ("block_6_expand", "block_13_expand", "block_16_depthwise")
 BRANCH_LAYERS = 2
 PRIOR = 0.01  # fraction of cells with a face: the first steps are not wasted on unlearning all others (focal loss)
 FIRST_DISTANCE = 2.0  # strides from a cell's centre to each side, before anything is learned
 
+LayerWeights = dict[str, tuple[np.ndarray, np.ndarray]]  # kernel and bias, by the layer's name
 
-def build_detector(n_classes: int, backbone_weights: list[np.ndarray] | None = None) -> keras.Model:
-    """Build the network; the layers that training leaves alone are frozen.
+
+@dataclass(frozen=True)
+class Widths:
+    """How many channels the network has where nothing but its time depends on it.
+
+    Attributes:
+        stem: of the first convolution.
+        expansions: of the widest layers of blocks 1 to 16.
+        pyramid: of the pyramid and the heads.
+    """
+
+    stem: int
+    expansions: tuple[int, ...]
+    pyramid: int
+
+    def at_most(self, limits: Widths) -> Widths:
+        """These widths, but none above its limit."""
+        expansions = tuple(map(min, self.expansions, limits.expansions))
+        return Widths(min(self.stem, limits.stem), expansions, min(self.pyramid, limits.pyramid))
+
+
+MOBILENET_WIDTHS = Widths(32, (96, 144, 144, *[192] * 3, *[384] * 4, *[576] * 3, *[960] * 3), 64)
+LIGHT_WIDTHS = Widths(16, (32, 48, 48, *[64] * 2, *[128] * 5, *[192] * 3, *[256] * 3), 48)
+
+
+def build_detector(n_classes: int, widths: Widths = LIGHT_WIDTHS, weights: LayerWeights | None = None) -> keras.Model:
+    """Build the network.
 
     Args:
         n_classes: how many classes of faces to predict.
-        backbone_weights: from :func:`mask_detection.models.mobilenet.backbone_weights`; random without them.
+        widths: how many channels it has.
+        weights: of the layers that are not to start from random ones.
 
     Returns:
         A model from (N, H, W, 3) float32 RGB in -1..1, H and W multiples of 32, to (N, L, 5 + n_classes), a row a
@@ -59,31 +88,54 @@ def build_detector(n_classes: int, backbone_weights: list[np.ndarray] | None = N
     start_tensorflow()
     import keras
 
-    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
-    if backbone_weights:
-        backbone.set_weights(backbone_weights)
-    _freeze_early_layers(backbone)
-    taps = [backbone.get_layer(name).output for name in TAPS]
-    heads = [_head(level, n_classes, stride) for level, stride in zip(_pyramid(taps), STRIDES, strict=True)]
-    rows = keras.layers.Concatenate(axis=1, name="cells")(heads)
-    return keras.Model(backbone.input, rows, name="mask_face_detector")
+    image = keras.Input((None, None, 3), name="image")
+    taps = _backbone(image, widths)
+    levels = _pyramid(taps, widths.pyramid)
+    heads = [_head(level, n_classes, stride) for level, stride in zip(levels, STRIDES, strict=True)]
+    model = keras.Model(image, keras.layers.Concatenate(axis=1, name="cells")(heads), name="mask_face_detector")
+    for name, values in (weights or {}).items():
+        model.get_layer(name).set_weights(values)
+    return model
 
 
-def _freeze_early_layers(backbone: keras.Model) -> None:
-    """Let the first blocks stay as they are, and all batch normalisation keep ImageNet's statistics."""
+def layer_weights(model: keras.Model) -> LayerWeights:
+    """Kernel and bias of each layer of a detector."""
+    return {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.get_weights()}
+
+
+def widths_of(weights: LayerWeights) -> Widths:
+    """The widths of the network that these weights are of, or are to start."""
+    expansions = tuple(weights[f"block_{number}_expand"][1].size for number in range(1, len(BLOCK_OUTPUTS) + 2))
+    lateral = weights.get(f"lateral_{STRIDES[-1]}")
+    return Widths(weights["Conv1"][1].size, expansions, lateral[1].size if lateral else MOBILENET_WIDTHS.pyramid)
+
+
+def _backbone(image: Any, widths: Widths) -> list[Any]:
+    """MobileNetV2's blocks: the tapped layers, at strides 8, 16 and 32."""
     import keras
 
-    names = [layer.name for layer in backbone.layers]
-    learning = set(names[names.index(FROZEN_UP_TO) + 1 :])
-    for layer in backbone.layers:
-        layer.trainable = layer.name in learning and not isinstance(layer, keras.layers.BatchNormalization)
+    taps = {}
+    x = _convolution(image, "Conv1", widths.stem, size=3, stride=2)
+    x = _convolution(_depthwise(x, "expanded_conv_depthwise"), "expanded_conv_project", STEM_OUTPUTS, linear=True)
+    for number, width in enumerate(widths.expansions, 1):
+        name, stride = f"block_{number}", 2 if number in HALVING_BLOCKS else 1
+        taps[f"{name}_expand"] = expanded = _convolution(x, f"{name}_expand", width)
+        taps[f"{name}_depthwise"] = filtered = _depthwise(expanded, f"{name}_depthwise", stride)
+        if number > len(BLOCK_OUTPUTS):
+            break  # the last block's outputs are the pyramid's
+        projected = _convolution(filtered, f"{name}_project", BLOCK_OUTPUTS[number - 1], linear=True)
+        is_residual = stride == 1 and x.shape[-1] == projected.shape[-1]
+        x = keras.layers.Add(name=f"{name}_add")([x, projected]) if is_residual else projected
+    return [taps[name] for name in TAPS]
 
 
-def _pyramid(taps: list[Any]) -> list[Any]:
-    """Give every level what the coarser ones know: (N, H/stride, W/stride, 64) a level, the finest first."""
+def _pyramid(taps: list[Any], width: int) -> list[Any]:
+    """Give every level what the coarser ones know: (N, H/stride, W/stride, width) a level, the finest first."""
     import keras
 
-    sides = [_convolution(tap, f"lateral_{stride}") for tap, stride in zip(taps, STRIDES, strict=True)]
+    sides = [
+        _convolution(tap, f"lateral_{stride}", width, linear=True) for tap, stride in zip(taps, STRIDES, strict=True)
+    ]
     merged = [sides[-1]]
     for side, stride in zip(sides[-2::-1], STRIDES[-2::-1], strict=True):
         larger = _doubled(merged[0], f"doubled_{stride}")
@@ -121,21 +173,27 @@ def _head(level: Any, n_classes: int, stride: int) -> Any:
     return keras.layers.Reshape((-1, 5 + n_classes), name=f"rows_{stride}")(outputs)
 
 
-def _convolution(x: Any, name: str) -> Any:
-    """1 x 1 convolution with batch normalisation."""
+def _convolution(x: Any, name: str, width: int, size: int = 1, stride: int = 1, linear: bool = False) -> Any:
+    """Convolution, with ReLU6 unless ``linear``."""
     import keras
 
-    x = keras.layers.Conv2D(PYRAMID_CHANNELS, 1, use_bias=False, name=name)(x)
-    return keras.layers.BatchNormalization(momentum=0.97, name=f"{name}_bn")(x)
+    layer = keras.layers.Conv2D(width, size, stride, padding="same", kernel_initializer="he_normal", name=name)
+    x = layer(x)
+    return x if linear else keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def _depthwise(x: Any, name: str, stride: int = 1, linear: bool = False) -> Any:
+    """3 x 3 over each channel, with ReLU6 unless ``linear``."""
+    import keras
+
+    layer = keras.layers.DepthwiseConv2D(3, stride, padding="same", depthwise_initializer="he_normal", name=name)
+    x = layer(x)
+    return x if linear else keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 
 def _separable(x: Any, name: str) -> Any:
     """3 x 3 over each channel, then 1 x 1 across them: MobileNet's kind of convolution."""
-    import keras
-
-    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
-    x = _convolution(x, name)
-    return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+    return _convolution(_depthwise(x, f"{name}_depthwise", linear=True), name, x.shape[-1])
 
 
 @lru_cache(maxsize=32)

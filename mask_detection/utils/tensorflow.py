@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mask_detection.utils.process_wide import process_wide
 
@@ -42,14 +42,14 @@ def print_tensorflow() -> None:
         print(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
 
 
-def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
     """The model as a compiled function of batches of any length, for a fraction of ``model.predict``'s overhead."""
     import tensorflow as tf
 
     # The open first axis keeps it at one trace.
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
-    return lambda batch: function(batch).numpy()
+    return lambda batch: tf.nest.map_structure(lambda output: output.numpy(), function(batch))
 
 
 @process_wide

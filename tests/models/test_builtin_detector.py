@@ -326,7 +326,7 @@ def test_the_doctor_knows_it(shipped_detector, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.xdist_group("tensorflow")
-def test_a_full_disk_leaves_the_old_weights_alone(tmp_path, tiny_backbone):
+def test_a_full_disk_leaves_the_old_weights_alone(tmp_path):
     old = tmp_path / "mine.weights.h5"
     old.write_bytes(b"the weights of yesterday")
     with disk_with_room_for(100_000), pytest.raises(MaskDetectionError, match=r"mine\.weights\.h5: cannot be written"):

@@ -115,13 +115,13 @@ def test_the_script_says_so_in_one_line(run, photo, model, bias, secret):
 
 @pytest.mark.parametrize("put", PLACES)
 def test_weights_to_start_a_training_from_are_never_read_from_another_file(tmp_path, secret, put):
-    from mask_detection.training.detector.run import start_model
+    from mask_detection.training.detector.start import start_weights
 
     init = tmp_path / "mine.weights.h5"
     with h5py.File(init, "w") as file:
         put(file, "layers/conv/vars/0", secret)
     with pytest.raises(MaskDetectionError, match="another file"):
-        start_model(2, init)
+        start_weights(init, ("with_mask", "without_mask"))
 
 
 def test_groups_that_hold_themselves_come_to_an_end(model):

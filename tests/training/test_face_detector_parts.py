@@ -106,11 +106,12 @@ def test_a_face_of_no_class_is_a_face_all_the_same():
 @pytest.fixture(scope="module")
 def loss():
     """The loss as a function of one image's targets and outputs."""
-    from mask_detection.training.detector.loss import detector_loss
+    from mask_detection.training.detector.loss import make_loss
     from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
-    return lambda targets, outputs: float(detector_loss(targets[None], outputs[None]))
+    whole = make_loss([1.0, 1.0])
+    return lambda targets, outputs: float(whole(targets[None], outputs[None]))
 
 
 def test_a_perfect_answer_costs_next_to_nothing(loss):
@@ -134,8 +135,58 @@ def test_what_does_not_matter_costs_nothing(loss):
     before = loss(targets, outputs)
     outputs[targets[:, TARGET_FACE] == -1, FACE] = 20
     outputs[targets[:, TARGET_FACE] != 1, DISTANCES] = 3
-    outputs[targets[:, TARGET_CLASS] == UNKNOWN_CLASS, CLASSES] = [-9, 9]
+    is_unknown = (targets[:, TARGET_FACE] != 0) & (targets[:, TARGET_CLASS] == UNKNOWN_CLASS)
+    outputs[is_unknown, CLASSES] = [-9, 9]
     assert loss(targets, outputs) == pytest.approx(before)
+
+
+def test_a_confident_class_where_no_face_is_costs_only_who_takes_it_for_one(loss):
+    targets = make_targets(np.empty((0, 4)), np.empty(0, int), SIZE)
+    even, confident = np.zeros((2, len(targets), 7), np.float32)
+    confident[:, CLASSES] = [5, -5]
+    for outputs in (even, confident):
+        outputs[:, FACE] = -6
+    indifferent = loss(targets, confident) - loss(targets, even)
+    for outputs in (even, confident):
+        outputs[:10, FACE] = 2
+    assert loss(targets, confident) - loss(targets, even) > indifferent + 5
+
+
+def test_rare_classes_may_count_more():
+    from mask_detection.training.detector.loss import make_loss
+
+    targets = make_targets(FACES, LABELS, SIZE)
+    outputs = perfect_answer(targets)
+    outputs[targets[:, TARGET_CLASS] == WITH_MASK, CLASSES] = 0
+    costs = [float(make_loss(weights)(targets[None], outputs[None])) for weights in ([1.0, 1.0], [3.0, 1.0])]
+    perfect = float(make_loss([1.0, 1.0])(targets[None], perfect_answer(targets)[None]))
+    assert costs[1] - perfect == pytest.approx(3 * (costs[0] - perfect), rel=0.01)
+
+
+# --- the teacher ---
+
+
+def taught(outputs: np.ndarray, teacher: np.ndarray) -> float:
+    """What it costs to give these outputs where a teacher gives those, (L, 7) each."""
+    from mask_detection.training.detector.loss import teacher_loss
+
+    return float(teacher_loss(teacher[None], outputs[None]))
+
+
+def test_who_does_as_the_teacher_does_pays_nothing():
+    teacher = perfect_answer(make_targets(FACES, LABELS, SIZE))
+    assert taught(teacher, teacher) == pytest.approx(0, abs=0.02)
+    for column, change in ((FACE, -6), (DISTANCES, 0.5), (CLASSES.start, -20)):
+        outputs = teacher.copy()
+        outputs[:, column] += change
+        assert taught(outputs, teacher) > 0.05
+
+
+def test_a_class_that_the_teacher_does_not_know_is_left_to_the_labels():
+    teacher = perfect_answer(make_targets(FACES, LABELS, SIZE))
+    wider = np.hstack([teacher, np.full((len(teacher), 1), np.nan, np.float32)])
+    outputs = np.hstack([teacher, np.full((len(teacher), 1), 4, np.float32)])
+    assert taught(outputs, wider) == pytest.approx(taught(teacher, teacher), abs=1e-4)
 
 
 def test_generalised_iou_is_that_of_the_boxes():

@@ -51,7 +51,7 @@ def train(photos: ImageStore, run_folder: Path) -> tuple[Curves, list[np.ndarray
     """Curves and weights of a run, or of what is left to do of it."""
     run_folder.mkdir(exist_ok=True)
     model = tiny_detector()
-    curves = train_detector(model, photos, np.ones(1), photos, CLASS_NAMES, OPTIONS, run_folder)
+    curves = train_detector(model, photos, np.ones(1), photos, CLASS_NAMES, np.ones(2), OPTIONS, run_folder)
     return curves, model.get_weights()
 
 

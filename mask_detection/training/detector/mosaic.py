@@ -22,6 +22,8 @@ from mask_detection.utils.boxes import box_areas
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from mask_detection.training.detector.teacher import Teacher
+
 GRIDS = (1, 2, 3, 4)  # photos in each direction
 GRID_PROBABILITIES = (0.35, 0.35, 0.2, 0.1)
 GRID_JITTER = 0.3  # rows and columns are by up to this part wider or narrower than even ones
@@ -170,7 +172,13 @@ def disturbed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def example_batches(
-    store: ImageStore, weights: np.ndarray, size: int, batch_size: int, seed: int, first: int
+    store: ImageStore,
+    weights: np.ndarray,
+    size: int,
+    batch_size: int,
+    seed: int,
+    first: int,
+    teacher: Teacher | None = None,
 ) -> tf.data.Dataset:
     """Batches of random training images, without end.
 
@@ -181,12 +189,15 @@ def example_batches(
         batch_size: images in a batch.
         seed: of the images: number i is the same whenever the seed is.
         first: number of the first image.
+        teacher: whose predictions go behind the targets.
 
     Returns:
-        A data set of ((batch_size, size, size, 3) float32 RGB in -1..1, (batch_size, L, 6) float32 targets).
+        A data set of ((batch_size, size, size, 3) float32 RGB in -1..1, (batch_size, L, 6 or, with a teacher,
+        11 + n_classes) float32 targets).
     """
     import tensorflow as tf
 
+    n_targets = N_TARGETS + (teacher.n_outputs if teacher else 0)
     cumulative = np.cumsum(weights / weights.sum())
 
     def draw_photo(rng: np.random.Generator) -> LabelledImage:
@@ -194,11 +205,14 @@ def example_batches(
 
     def make(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
         made = make_image(draw_photo, size, np.random.default_rng((seed, int(number))))
-        return made.image, make_targets(made.boxes, made.labels, (size, size))
+        targets = make_targets(made.boxes, made.labels, (size, size))
+        if teacher:
+            targets = np.hstack([targets, teacher.predict(made.image[..., ::-1])])
+        return made.image, targets
 
     def example(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, targets = tf.numpy_function(make, [number], (tf.uint8, tf.float32))
-        return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(targets, (None, N_TARGETS))
+        return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(targets, (None, n_targets))
 
     def network_input(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(

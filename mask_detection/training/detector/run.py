@@ -16,12 +16,17 @@ import numpy as np
 from mask_detection.data.dataset import list_images, scan
 from mask_detection.models.fcos import INPUT_MULTIPLE
 from mask_detection.models.preprocessing import detector_input
-from mask_detection.training import checkpoints, report
+from mask_detection.training import balance, checkpoints, report
 from mask_detection.training.detector import dataset
 from mask_detection.training.detector.dataset import ImageStore
+from mask_detection.training.detector.operating_point import add_class_bias, found_classes
+from mask_detection.training.detector.pruning import start_narrow
+from mask_detection.training.detector.teacher import Teacher
 from mask_detection.training.detector.trainer import DetectorOptions, train_detector
+from mask_detection.training.detector.unmarked import add_unmarked, load_witnesses
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write, check_can_write, read_whole
+from mask_detection.utils.tensorflow import compiled
 from mask_detection.utils.text import one_line
 
 if TYPE_CHECKING:
@@ -53,7 +58,13 @@ class DetectorRunOptions(DetectorOptions):
         unclassed: labels of faces whose class teaches nothing.
         face: folder with the files of the face detector that boxes the photos of single faces.
         output: where the detector is written (``.tflite``), with its weights, report and curves beside it.
-        init: a detector's ``.weights.h5`` or a classifier's ``.h5`` to start from; None takes ImageNet's weights.
+        init: a detector's ``.tflite`` or ``.weights.h5``, or a classifier's ``.h5``, to start from; None takes
+            ImageNet's weights. A wider network is narrowed.
+        teacher: a detector's ``.tflite`` whose predictions are learned, too.
+        complete_labels: add the faces that nobody marked, see :mod:`mask_detection.training.detector.unmarked`.
+        class_weight: how much each class counts, see :func:`mask_detection.training.balance.class_weights`.
+        bias_for: ``NAME``, a class that gets the bias on its logit with which its F1 score on the validation photos is
+            highest; or ``NAME=BIAS``.
         resume: continue a run that was killed.
         restart: delete what is left of a run that was killed.
     """
@@ -69,6 +80,10 @@ class DetectorRunOptions(DetectorOptions):
     face: Path
     output: Path
     init: Path | None
+    teacher: Path | None
+    complete_labels: bool
+    class_weight: Sequence[str]
+    bias_for: str | None
     resume: bool
     restart: bool
 
@@ -92,8 +107,8 @@ def train_face_detector(options: DetectorRunOptions) -> int:
         facts = gather(options, run_folder, faults)
         print(f"{facts['training_photos']} photos for training, {facts['validation_photos']} for validation")
         print(one_line(f"classes: {', '.join(facts['class_names'])}"))
-        curves = learn(options, facts, run_folder)
-        write_results(options.output, {"arguments": arguments, **facts}, curves)
+        curves, bias = learn(options, facts, run_folder)
+        write_results(options.output, {"arguments": arguments, **facts, "bias": bias}, curves)
     return len(faults)
 
 
@@ -112,10 +127,15 @@ def gather(options: DetectorRunOptions, run_folder: Path, faults: list[MaskDetec
     labels = Counter(label for photo in training for label in photo.labels)
     class_names = sorted(set(labels) - {*options.unclassed, dataset.NO_CLASS, dataset.DOUBTFUL})
     check_class_names(class_names)
+    if options.bias_for:
+        balance.named_value("--bias-for", options.bias_for, class_names)
+    counts = np.array([labels[name] for name in class_names])
+    class_weights = balance.class_weights(options.class_weight, class_names, counts)
     for part, photos in (("training", training), ("validation", validation)):
         ImageStore.write(run_folder / f"{part}.uint8", photos, class_names, f"storing {part} photos")
     facts |= {
         "class_names": class_names,
+        "class_weights": class_weights.tolist(),
         "training_photos": len(training),
         "training_photos_by_kind": [len(kind) for kind in kinds],
         "validation_photos": len(validation),
@@ -153,7 +173,10 @@ def read_photos(
     usable_faces, usable_background = division.others_usable[: len(faces)], division.others_usable[len(faces) :]
     boxed = dataset.box_faces(samples.select(usable_faces), load_boxer(options.face), skip) if samples else []
     empty = dataset.without_faces(list(compress(background, usable_background)), skip)
-    return (division.training, boxed, empty), division.validation, division.facts
+    training = division.training
+    if options.complete_labels:
+        training = list(add_unmarked(training, load_witnesses(options.face)))
+    return (training, boxed, empty), division.validation, division.facts
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
@@ -176,8 +199,8 @@ def load_boxer(folder: Path) -> FaceDetector:
     return load_face_detector("yunet", folder, dataset.MIN_CONFIDENCE, 640)
 
 
-def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) -> Curves:
-    """Train the network and write it in both forms; return its curves."""
+def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) -> tuple[Curves, dict[str, Any]]:
+    """Train the network and write it in both forms; return its curves, and what bias a class got."""
     from mask_detection.utils.tensorflow import start_tensorflow
 
     start_tensorflow()
@@ -186,14 +209,34 @@ def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) 
     from mask_detection.models.builtin_detector import write_detector
 
     keras.utils.set_random_seed(options.seed)
+    class_names, counts = facts["class_names"], facts["training_photos_by_kind"]
     training, validation = (ImageStore(run_folder / f"{part}.uint8") for part in ("training", "validation"))
-    model = start_model(len(facts["class_names"]), options.init)
-    weights = sampling_weights(facts["training_photos_by_kind"], training.face_counts)
-    curves = train_detector(model, training, weights, validation, facts["class_names"], options, run_folder)
-    n_annotated = facts["training_photos_by_kind"][0]
-    examples = calibration_inputs(training, n_annotated, options.final_size)
-    write_detector(options.output, model, facts["class_names"], options.final_size, examples)
-    return curves
+    examples = calibration_inputs(training, counts[0], options.final_size)
+    model = start_narrow(class_names, options.init, examples, run_folder / "start.npz")
+    weights = sampling_weights(counts, training.face_counts)
+    class_weights = np.array(facts["class_weights"])
+    teacher = Teacher(options.teacher, class_names) if options.teacher else None
+    curves = train_detector(
+        model, training, weights, validation, class_names, class_weights, options, run_folder, teacher
+    )
+    bias = shift_decision(model, options, class_names, validation) if options.bias_for else {}
+    write_detector(options.output, model, class_names, options.final_size, examples)
+    return curves, bias
+
+
+def shift_decision(
+    model: keras.Model, options: DetectorRunOptions, class_names: Sequence[str], validation: ImageStore
+) -> dict[str, Any]:
+    """Add a bias to the logits of the class of ``--bias-for``; print and return what it does."""
+    index, given = balance.named_value("--bias-for", options.bias_for or "", class_names)
+    labels, probabilities = found_classes(compiled(model), validation, options.final_size)
+    chosen = balance.best_bias(labels, probabilities, index) if len(labels) else 0.0
+    bias = chosen if given is None else given
+    add_class_bias(model, index, bias)
+    before, after = (balance.f1_score(labels, probabilities, index, value) for value in (0.0, bias))
+    name = class_names[index]
+    print(f"bias on log p({name}): {bias:+.2f}; its F1 on the validation photos was {before:.3f} and is {after:.3f}")
+    return {"class": name, "bias": bias, "validation_f1_before": before, "validation_f1": after}
 
 
 def calibration_inputs(photos: ImageStore, count: int, size: int) -> list[np.ndarray]:
@@ -214,28 +257,6 @@ def sampling_weights(counts: Sequence[int], face_counts: np.ndarray) -> np.ndarr
     for fraction, part in zip(KIND_FRACTIONS, np.split(weights, np.cumsum(counts)[:-1]), strict=True):
         part *= fraction / max(part.sum(), 1.0)  # in place: the parts share the memory of the whole
     return weights
-
-
-def start_model(n_classes: int, init: Path | None) -> keras.Model:
-    """The network with the weights to start from.
-
-    Raises:
-        MaskDetectionError: they cannot be had, or are of another network.
-    """
-    from mask_detection.io.hdf5 import safe_copy
-    from mask_detection.models.fcos import build_detector
-    from mask_detection.models.mobilenet import backbone_weights
-
-    if init is None or not init.name.endswith(".weights.h5"):
-        return build_detector(n_classes, backbone_weights=backbone_weights(init))
-    model = build_detector(n_classes)
-    try:
-        with safe_copy(init) as (copy, _):
-            model.load_weights(copy)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise MaskDetectionError(f"{init}: holds no weights of this network ({reason}); give another --init") from None
-    return model
 
 
 def write_results(output: Path, facts: dict[str, Any], curves: Curves) -> None:

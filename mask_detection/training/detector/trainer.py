@@ -16,12 +16,14 @@ from mask_detection.models.fcos import INPUT_MULTIPLE, decode
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
 from mask_detection.training.detector.dataset import ImageStore, LabelledImage
-from mask_detection.training.detector.loss import detector_loss
+from mask_detection.training.detector.loss import make_loss
 from mask_detection.training.detector.mosaic import example_batches
 from mask_detection.utils.tensorflow import compiled
 
 if TYPE_CHECKING:
     import keras
+
+    from mask_detection.training.detector.teacher import Teacher
 
 WARM_UP_FRACTION = 0.05  # of all steps, in which the learning rate rises
 LAST_RATE = 0.01  # of the learning rate, at the end of its fall
@@ -30,7 +32,6 @@ CLIP_NORM = 10.0  # of the whole gradient: a rare odd batch must not throw the n
 AVERAGE_OVER = 500  # steps: the weights that are measured and kept are an average over about so many last ones
 MAX_AVERAGED_FRACTION = 0.1  # of all steps, in short runs
 
-VALIDATION_SIZE = 416  # pixels of the photo's longer side
 MIN_SCORE = 0.1  # as mask_detection.commands.evaluate counts
 SIZES = (0, 32)  # pixels; average precision is measured for faces of at least this size
 
@@ -70,8 +71,10 @@ def train_detector(
     weights: np.ndarray,
     validation: ImageStore,
     class_names: Sequence[str],
+    class_weights: np.ndarray,
     options: DetectorOptions,
     run_folder: Path,
+    teacher: Teacher | None = None,
 ) -> Curves:
     """Train a detector in place, and leave it with averaged weights.
 
@@ -81,8 +84,10 @@ def train_detector(
         weights: (P,) how often each is drawn, relative to the others.
         validation: the photos to measure on.
         class_names: in the order of the model's outputs.
+        class_weights: of a face of each class in the loss.
         options: how to train.
         run_folder: from :func:`open_run_folder`; an interrupted run in it is continued.
+        teacher: a detector to learn from, too.
 
     Returns:
         Loss, learning rate and average precisions after each epoch.
@@ -91,14 +96,14 @@ def train_detector(
     from tqdm.keras import TqdmCallback
 
     steps = options.steps_for(len(training))
-    model.compile(optimizer=_optimizer(options, steps), loss=detector_loss)
+    model.compile(optimizer=_optimizer(options, steps), loss=make_loss(class_weights.tolist()))
     model.optimizer.build(model.trainable_variables)  # so that its state can be restored
     checkpoint = PhaseCheckpoint(run_folder, "detector", monitor="loss")
     predict = compiled(model)
 
     def finish_epoch(epoch: int, values: dict[str, float]) -> None:
         with averaged_weights(model):
-            figures = measure(predict, validation, class_names)
+            figures = measure(predict, validation, class_names, options.final_size)
         checkpoint.keep(model, {"loss": values["loss"], **figures})
         described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
@@ -111,7 +116,7 @@ def train_detector(
         checkpoint.restore_last(model)  # not only of a killed run: `fit` ends with the averaged weights in the model
         if (done := checkpoint.epochs_done) < until:
             first = done * steps * options.batch_size
-            data = example_batches(training, weights, size, options.batch_size, options.seed, first)
+            data = example_batches(training, weights, size, options.batch_size, options.seed, first, teacher)
             model.fit(
                 data,
                 initial_epoch=done,
@@ -159,7 +164,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 def measure(
-    predict: Callable[[np.ndarray], np.ndarray], photos: ImageStore, class_names: Sequence[str]
+    predict: Callable[[np.ndarray], np.ndarray], photos: ImageStore, class_names: Sequence[str], input_size: int
 ) -> dict[str, float]:
     """Average precision of faces and the mean over the classes, of all sizes and of the larger ones.
 
@@ -167,8 +172,9 @@ def measure(
         predict: the detector as a function.
         photos: whose faces are known.
         class_names: in the order of the model's outputs.
+        input_size: of a photo's longer side in the detector's input, in pixels.
     """
-    pairs = [_examine(photos[i], predict, class_names) for i in range(len(photos))]
+    pairs = [_examine(photos[i], predict, class_names, input_size) for i in range(len(photos))]
     by_class = [(classes, truth) for _, classes, truth in pairs]
     figures = {}
     for size in SIZES:
@@ -184,10 +190,10 @@ def measure(
 
 
 def _examine(
-    photo: LabelledImage, predict: Callable[[np.ndarray], np.ndarray], class_names: Sequence[str]
+    photo: LabelledImage, predict: Callable[[np.ndarray], np.ndarray], class_names: Sequence[str], input_size: int
 ) -> tuple[ScoredBoxes, ScoredBoxes, GroundTruth]:
     """The detections in a photo, scored as faces and as classes, and the ground truth."""
-    batch, scale = detector_input(photo.image, VALIDATION_SIZE, INPUT_MULTIPLE, square=True)
+    batch, scale = detector_input(photo.image, input_size, INPUT_MULTIPLE, square=True)
     boxes, scores, probabilities = decode(predict(batch)[0], batch.shape[1:3], MIN_SCORE)
     boxes, kept = keep_faces(boxes / scale, scores, photo.image.shape[:2], MIN_SCORE)
     names = np.array([*class_names, "?", ""])  # IGNORED and UNKNOWN_CLASS count from the end
