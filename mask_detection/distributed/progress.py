@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -23,11 +25,11 @@ GIVEN_UP_S = 30 * 60.0
 logger = logging.getLogger(__name__)
 
 
-def watch(work: Callable[[], None], tracker: Any, n_photos: int, n_before: int) -> None:
-    """Run a job in a thread and show its progress in this one, which signals can interrupt.
+@contextmanager
+def watched(tracker: Any, n_photos: int, n_before: int) -> Iterator[None]:
+    """Show the progress of the job in this block, from a thread; signals interrupt the job itself.
 
     Args:
-        work: the job; it raises what went wrong.
         tracker: handle of the actor :class:`mask_detection.distributed.tracker.Tracker`.
         n_photos: of the whole job.
         n_before: how many of them an earlier run has done.
@@ -35,25 +37,24 @@ def watch(work: Callable[[], None], tracker: Any, n_photos: int, n_before: int) 
     Raises:
         MaskDetectionError: the job failed, or did nothing for ``GIVEN_UP_S``.
     """
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # raised below, in the thread that waits
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    ended = threading.Event()
     with tqdm(total=n_photos, initial=n_before, unit="photo", disable=None) as bar:
         display = _Display(bar, n_photos, n_before)
-        while thread.is_alive():
-            thread.join(POLL_S)
-            display.show(_counts(tracker))
-    if failures:
-        raise MaskDetectionError(
-            f"the run was stopped ({last_line(failures[0])}); what it finished is kept, add --resume to go on"
-        )
+        thread = threading.Thread(target=display.follow, args=(tracker, ended), daemon=True)
+        thread.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if display.gave_up:
+                raise MaskDetectionError(f"{display.gave_up}; add --resume to go on") from None
+            raise
+        except Exception as error:  # Ray wraps what went wrong in many kinds
+            raise MaskDetectionError(
+                f"the run was stopped ({last_line(error)}); what it finished is kept, add --resume to go on"
+            ) from None
+        finally:
+            ended.set()
+            thread.join()
 
 
 def _counts(tracker: Any) -> Counts | None:
@@ -64,10 +65,24 @@ def _counts(tracker: Any) -> Counts | None:
 
 
 class _Display:
+    """What the user sees.
+
+    Attributes:
+        gave_up: why the job was ended; empty while it goes on.
+    """
+
     def __init__(self, bar: tqdm, n_photos: int, n_before: int) -> None:
         self._bar, self._n_photos, self._n_before = bar, n_photos, n_before
         self._began = self._logged = self._moved = self._warned = time.monotonic()
         self._seen = Counts(0, 0)
+        self.gave_up = ""
+
+    def follow(self, tracker: Any, ended: threading.Event) -> None:
+        """Show counts until the job has ended, and end it where nothing moves."""
+        while not ended.wait(POLL_S) and not self.gave_up:
+            self.show(_counts(tracker))
+            if self.gave_up:
+                _thread.interrupt_main()
 
     def show(self, counts: Counts | None) -> None:
         now = time.monotonic()
@@ -90,8 +105,8 @@ class _Display:
     def _warn_of_stall(self, now: float) -> None:
         idle = now - self._moved
         if idle >= GIVEN_UP_S:
-            raise MaskDetectionError(f"no photo was done for {idle / 60:.0f} minutes; {_free()}; add --resume to go on")
-        if idle >= STALLED_S and now - self._warned >= STALLED_S:
+            self.gave_up = f"no photo was done for {idle / 60:.0f} minutes; {_free()}"
+        elif idle >= STALLED_S and now - self._warned >= STALLED_S:
             self._warned = now
             logger.warning("no photo was done for %.0f minutes; %s; see `ray status`", idle / 60, _free())
 

@@ -19,7 +19,7 @@ from mask_detection.distributed import cluster
 from mask_detection.distributed.job import CHECKPOINT_NAME, JOB_NAME, LIST_NAME, RECORDS_NAME, Job, find_job, sole_run
 from mask_detection.distributed.photo_lists import write_photo_list
 from mask_detection.distributed.places import Place, open_place
-from mask_detection.distributed.progress import watch
+from mask_detection.distributed.progress import watched
 from mask_detection.distributed.records import Totals, photo_schema, total_of
 from mask_detection.distributed.sinks import write_rows
 from mask_detection.distributed.tracker import Tracker
@@ -122,28 +122,28 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)
     tracker = ray.remote(num_cpus=0)(Tracker).options(scheduling_strategy=cluster.beside_driver()).remote()
 
-    def work() -> None:
-        photos = ray.data.read_parquet(
-            (place / LIST_NAME).path, filesystem=place.filesystem, num_cpus=READER_CPUS
-        ).repartition(target_num_rows_per_block=per_file)
-        rows = photos.map_batches(
-            PhotoDetector,
-            fn_constructor_args=(settings, tracker),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=cluster.WORKER_CPUS,
-            compute=ray.data.ActorPoolStrategy(size=n_workers),
-        )
-        write_rows(rows, place / RECORDS_NAME, job.format)
-
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.use_datasource_v2 = False  # it starts 32 processes to list a few files
     context.checkpoint_config = _checkpoint(place / CHECKPOINT_NAME)
     try:
-        watch(work, tracker, job.n_photos, n_before)
+        with watched(tracker, job.n_photos, n_before):
+            write_rows(_rows(place, settings, tracker, n_workers, per_file), place / RECORDS_NAME, job.format)
     finally:
         context.checkpoint_config = None
+
+
+def _rows(place: Place, settings: dict[str, Any], tracker: Any, n_workers: int, per_file: int) -> ray.data.Dataset:
+    """The rows to be: Ray Data computes them where they are written."""
+    photos = ray.data.read_parquet((place / LIST_NAME).path, filesystem=place.filesystem, num_cpus=READER_CPUS)
+    return photos.repartition(target_num_rows_per_block=per_file).map_batches(
+        PhotoDetector,
+        fn_constructor_args=(settings, tracker),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=cluster.WORKER_CPUS,
+        compute=ray.data.ActorPoolStrategy(size=n_workers),
+    )
 
 
 def _checkpoint(place: Place) -> CheckpointConfig:

@@ -1,0 +1,57 @@
+"""The user sees how far a run is, hears of one that hangs, and never waits for it for ever."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from mask_detection.distributed import progress
+from mask_detection.distributed.progress import watched
+from mask_detection.distributed.tracker import Counts
+from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.interrupts import one_interrupt
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Looks a hundred times a second at a tracker that counts 3 photos, one of them failed."""
+    monkeypatch.setattr(progress, "POLL_S", 0.01)
+    monkeypatch.setattr(progress, "_counts", lambda tracker: Counts(3, 1))
+    monkeypatch.setattr(progress, "_free", lambda: "0 of 2 CPUs are free")
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "LOG_S", 0.05)
+    with caplog.at_level(logging.INFO), watched(None, n_photos=1000, n_before=500):
+        time.sleep(0.3)
+    assert "503 of 1,000 photos" in caplog.text
+    assert "1 failed" in caplog.text
+
+
+def test_a_run_that_stands_still_is_named_and_then_ended(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "STALLED_S", 0.05)
+    monkeypatch.setattr(progress, "GIVEN_UP_S", 0.4)
+    began = time.monotonic()
+    with (
+        pytest.raises(MaskDetectionError, match=r"no photo was done .* 0 of 2 CPUs .* --resume"),
+        one_interrupt(),
+        watched(None, 10, 0),
+    ):
+        time.sleep(60)
+    assert time.monotonic() - began < 30
+    assert "no photo was done for 0 minutes; 0 of 2 CPUs are free; see `ray status`" in caplog.text
+
+
+def test_a_failure_becomes_one_line_with_its_reason():
+    with pytest.raises(MaskDetectionError) as caught, watched(None, 10, 0):
+        raise RuntimeError("Traceback:\n  a.py\nOSError: No space left on device\n")
+    assert "(OSError: No space left on device)" in str(caught.value)
+    assert "add --resume" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_stays_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), watched(None, 10, 0):
+        raise KeyboardInterrupt
