@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,7 +21,9 @@ from mask_detection.distributed.places import open_place
 from mask_detection.utils.defaults import PROJECT_FOLDER
 from mask_detection.utils.errors import MaskDetectionError
 
-WORKER_CPUS = 0.5  # that Ray reserves for a worker, which keeps a core busy; the rest is for reading and writing
+# That Ray reserves for a worker. It keeps a core busy, but where nodes die, theirs start anew on the others, which must
+# have CPUs left for Ray's own tasks: without any, Ray waits for ever (ray-project/ray#44687).
+WORKER_CPUS = 0.25
 HELPER_CPUS = 3  # on one machine, beside the cores: of Ray's own tasks, which are short
 OBJECT_STORE_BYTES = 256 << 20  # of one machine; photos never go through it
 NODE_TIMEOUT_S = 120.0  # for a node to load the networks
@@ -124,7 +127,7 @@ def worker_count(address: str | None, resumes: bool) -> int:
 def workers_that_fit(free_cpus: float, n_nodes: int, n_whole: int) -> int:
     """The most workers, at most one a CPU, that leave whole CPUs free on some node wherever Ray puts them.
 
-    At worst, the first worker on each node takes a whole CPU from the others, and each second one after it.
+    At worst, the first worker on each node takes a whole CPU from the others, and so does each fourth one after it.
 
     Args:
         free_cpus: on all nodes.
@@ -133,7 +136,7 @@ def workers_that_fit(free_cpus: float, n_nodes: int, n_whole: int) -> int:
     """
     whole = math.floor(free_cpus)
     for count in range(whole, 0, -1):
-        taken = min(count, n_nodes) + max(0, count - n_nodes) // 2
+        taken = min(count, n_nodes) + int(max(0, count - n_nodes) * WORKER_CPUS)
         if whole - taken >= n_whole:
             return count
     return 0
@@ -167,7 +170,7 @@ def check_nodes(settings: dict[str, Any], class_names: list[str], job_file: str)
         except ray.exceptions.GetTimeoutError:
             fault = f"gave no answer in {NODE_TIMEOUT_S:g} s; look at it with `ray status`"
         except ray.exceptions.RayError as error:
-            fault = f"cannot run this version of the package ({last_line(error)}); see docs/cluster.md"
+            fault = f"cannot run this version of the package ({reason_of(error)}); see docs/cluster.md"
         if fault:
             raise MaskDetectionError(f"node {name}: {fault}")
 
@@ -186,15 +189,18 @@ def _fault_of_node(settings: dict[str, Any], class_names: list[str], job_file: s
     return ""
 
 
-def beside_driver() -> NodeAffinitySchedulingStrategy:
-    """Where to put an actor that may end with this process."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+def start_beside(actor_class: type) -> Any:
+    """Start an actor that takes no CPU, on this node as long as that lives; without its node it starts anew."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(**options)(actor_class).remote()
 
 
-def last_line(error: BaseException) -> str:
-    """What an error of Ray comes to: the last line of the traceback that it holds."""
+def reason_of(error: BaseException) -> str:
+    """What an error of Ray comes to, in one line: the error that its traceback ends with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return ((errors or lines)[-1] if lines else type(error).__name__)[:300]
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import ray
 from tqdm import tqdm
 
-from mask_detection.distributed.cluster import last_line
+from mask_detection.distributed.cluster import reason_of
 from mask_detection.distributed.tracker import Counts
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -50,7 +51,7 @@ def watched(tracker: Any, n_photos: int, n_before: int) -> Iterator[None]:
             raise
         except Exception as error:  # Ray wraps what went wrong in many kinds
             raise MaskDetectionError(
-                f"the run was stopped ({last_line(error)}); what it finished is kept, add --resume to go on"
+                f"the run was stopped ({reason_of(error)}); what it finished is kept, add --resume to go on"
             ) from None
         finally:
             ended.set()
@@ -74,7 +75,7 @@ class _Display:
     def __init__(self, bar: tqdm, n_photos: int, n_before: int) -> None:
         self._bar, self._n_photos, self._n_before = bar, n_photos, n_before
         self._began = self._logged = self._moved = self._warned = time.monotonic()
-        self._seen = Counts(0, 0)
+        self._seen = self._done = Counts(0, 0)
         self.gave_up = ""
 
     def follow(self, tracker: Any, ended: threading.Event) -> None:
@@ -82,24 +83,22 @@ class _Display:
         while not ended.wait(POLL_S) and not self.gave_up:
             self.show(_counts(tracker))
             if self.gave_up:
-                _thread.interrupt_main()
+                _interrupt_main_thread()
 
     def show(self, counts: Counts | None) -> None:
         now = time.monotonic()
         if counts and counts != self._seen:
-            self._bar.update(counts.n_photos - self._seen.n_photos)
-            self._bar.set_postfix(failed=counts.n_failed, refresh=False)
+            before = self._seen if counts.n_photos >= self._seen.n_photos else Counts(0, 0)  # it was started anew
+            gained = Counts(counts.n_photos - before.n_photos, counts.n_failed - before.n_failed)
+            self._done = Counts(self._done.n_photos + gained.n_photos, self._done.n_failed + gained.n_failed)
+            self._bar.update(gained.n_photos)
+            self._bar.set_postfix(failed=self._done.n_failed, refresh=False)
             self._seen, self._moved = counts, now
         if self._bar.disable and now - self._logged >= LOG_S:
             self._logged = now
-            done, per_second = self._n_before + self._seen.n_photos, self._seen.n_photos / (now - self._began)
-            logger.info(
-                "%s of %s photos, %.1f a second, %s failed",
-                f"{done:,}",
-                f"{self._n_photos:,}",
-                per_second,
-                f"{self._seen.n_failed:,}",
-            )
+            n_photos, n_failed = self._done
+            done, of = f"{self._n_before + n_photos:,}", f"{self._n_photos:,} photos"
+            logger.info("%s of %s, %.1f a second, %d failed", done, of, n_photos / (now - self._began), n_failed)
         self._warn_of_stall(now)
 
     def _warn_of_stall(self, now: float) -> None:
@@ -109,6 +108,13 @@ class _Display:
         elif idle >= STALLED_S and now - self._warned >= STALLED_S:
             self._warned = now
             logger.warning("no photo was done for %.0f minutes; %s; see `ray status`", idle / 60, _free())
+
+
+def _interrupt_main_thread() -> None:
+    if hasattr(signal, "pthread_kill"):  # which also wakes it where it waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _free() -> str:

@@ -120,7 +120,7 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     if address is not None:
         cluster.check_nodes(settings, job.class_names, (place / JOB_NAME).address)
     logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)
-    tracker = ray.remote(num_cpus=0)(Tracker).options(scheduling_strategy=cluster.beside_driver()).remote()
+    tracker = cluster.start_beside(Tracker)
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

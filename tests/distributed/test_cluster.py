@@ -13,7 +13,11 @@ from mask_detection.utils.errors import MaskDetectionError
 
 def placements(n_workers: int, sizes: tuple[int, ...]):
     """Every way to put workers on nodes that have room."""
-    return (counts for counts in product(*(range(2 * size + 1) for size in sizes)) if sum(counts) == n_workers)
+    return (
+        counts
+        for counts in product(*(range(int(size / WORKER_CPUS) + 1) for size in sizes))
+        if sum(counts) == n_workers
+    )
 
 
 @pytest.mark.parametrize("sizes", [(2,), (4,), (1, 1), (2, 2), (1, 1, 1), (3, 1), (2, 2, 2)])

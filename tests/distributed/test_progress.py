@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import chain, repeat
 
 import pytest
 
@@ -28,6 +29,16 @@ def test_without_a_terminal_lines_say_how_far_it_is(monkeypatch, caplog):
         time.sleep(0.3)
     assert "503 of 1,000 photos" in caplog.text
     assert "1 failed" in caplog.text
+
+
+def test_what_was_counted_before_the_tracker_began_anew_counts(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "LOG_S", 0.05)
+    counts = chain([Counts(3, 1), Counts(5, 1), Counts(2, 1)], repeat(Counts(4, 2)))
+    monkeypatch.setattr(progress, "_counts", lambda tracker: next(counts))
+    with caplog.at_level(logging.INFO), watched(None, 100, 0):
+        time.sleep(0.4)
+    assert "9 of 100 photos" in caplog.messages[-1]
+    assert "3 failed" in caplog.messages[-1]
 
 
 def test_a_run_that_stands_still_is_named_and_then_ended(monkeypatch, caplog):
