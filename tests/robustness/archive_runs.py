@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.helpers.paths import ROOT
@@ -257,15 +257,16 @@ def two_nodes(environment: dict[str, str]) -> Iterator[tuple[str, str]]:
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *common]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             nodes.append(subprocess.Popen(command, env=environment, start_new_session=True, **quiet))
-            wait_for_nodes(address, environment, len(nodes))
+            wait_for_nodes(address, environment, nodes)
         yield address, f"http://127.0.0.1:{dashboard_port}"
     finally:
         for process in nodes:
-            os.killpg(process.pid, signal.SIGTERM)  # which ends its children, too
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # which ends its children, too
             process.wait(60)
 
 
-def wait_for_nodes(address: str, environment: dict[str, str], count: int) -> None:
+def wait_for_nodes(address: str, environment: dict[str, str], nodes: list[subprocess.Popen[bytes]]) -> None:
     script = (
         f"import ray; ray.init({address!r}, log_to_driver=False); print(sum(node['Alive'] for node in ray.nodes()))"
     )
@@ -273,10 +274,12 @@ def wait_for_nodes(address: str, environment: dict[str, str], count: int) -> Non
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
         )
-        if done.stdout.strip() == str(count):
+        if done.stdout.strip() == str(len(nodes)):
             return
+        if any(process.poll() is not None for process in nodes):
+            break
         time.sleep(POLL_S)
-    raise Broken(f"{count} nodes did not start")
+    raise Broken(f"{len(nodes)} nodes did not start")
 
 
 def free_port() -> int:
