@@ -70,7 +70,7 @@ class Widths:
 
 
 MOBILENET_WIDTHS = Widths(32, (96, 144, 144, *[192] * 3, *[384] * 4, *[576] * 3, *[960] * 3), 64)
-LIGHT_WIDTHS = Widths(16, (32, 48, 48, *[64] * 2, *[128] * 5, *[192] * 3, *[256] * 3), 48)
+LIGHT_WIDTHS = Widths(16, (32, 48, 48, *[64] * 2, 128, *[112] * 4, *[176] * 2, 192, *[224] * 3), 48)
 
 
 def build_detector(n_classes: int, widths: Widths = LIGHT_WIDTHS, weights: LayerWeights | None = None) -> keras.Model:
