@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 
 import pytest
@@ -47,3 +48,24 @@ def test_whole_numbers(text, number):
 
 def test_the_longest_duration_is_a_year():
     assert options.seconds("8784h") == 366 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("500", 500), ("500MB", 5e8), ("10GB", 1e10), ("1.5tb", 1.5e12), (" 2 k ", 2000)]
+)
+def test_sizes_have_units(text, size):
+    assert options.n_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1e9", "10XB", "10GBs", "1" * 99, "nan"])
+def test_what_is_no_size_is_said(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a size such as"):
+        options.n_bytes(text)
+
+
+def test_durations_have_limits():
+    parse = options.between_seconds(1.0, 86400.0)
+    assert (parse("1s"), parse("24h")) == (1.0, 86400.0)
+    for text in ("0.5s", "25h", "soon"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
+            parse(text)
