@@ -77,12 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_sources(args: argparse.Namespace, names: Sequence[str]) -> list[VideoSource]:
-    """Open the source; of several, each is opened by the thread that reads it, and none waits for another."""
+    """Open the source; several, and addresses, are opened by the threads that read them, and nothing waits for them."""
     from mask_detection.io.readers import LateSource
     from mask_detection.io.sources import open_source
+    from mask_detection.utils.urls import scheme_of
 
-    open_one = open_source if len(names) == 1 else LateSource
-    sources = [open_one(source, args.timeout) for source in args.source]
+    opens_at_once = len(names) == 1 and scheme_of(args.source[0]) in ("", "file")
+    sources = [(open_source if opens_at_once else LateSource)(source, args.timeout) for source in args.source]
     for source, name in zip(sources, names, strict=True):
         source.name = name
     return sources

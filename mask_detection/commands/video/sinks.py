@@ -20,6 +20,7 @@ from mask_detection.inference.overlay import Overlay
 from mask_detection.inference.sinks import AnnotatedFrames, Log, RecordedFrames, ShownFrames, Sink
 from mask_detection.inference.statistics import Row, RowListener, Statistics, open_statistics
 from mask_detection.inference.summary import VideoSummary, open_summaries
+from mask_detection.io.readers import LateSource
 from mask_detection.io.window import Window
 from mask_detection.utils.errors import OutputError
 
@@ -89,7 +90,7 @@ class VideoSinks(Sink):
         self.summaries = self._open_summaries()
         self._statistics_file = cache(self._open_statistics_file)
         self._sinks: dict[str, list[Sink]] = {}
-        if len(sources) == 1:  # what cannot be written ends the run at once
+        if len(sources) == 1 and not isinstance(sources[0], LateSource):  # what cannot be written ends the run at once
             self._sinks[sources[0].name] = self._open(sources[0])
 
     @property
