@@ -7,19 +7,10 @@ import json
 import pytest
 
 from mask_detection import __version__
-from mask_detection.serving.mqtt.discovery import Topics, device_payload
-from mask_detection.serving.names import safe_names
-from mask_detection.serving.state import RESERVED, UNCERTAIN
 from tests.helpers.paths import FIXTURES
+from tests.serving.announcements import announced
 
 RECORDED = json.loads((FIXTURES / "home_assistant.json").read_text("utf-8"))
-
-
-def announced(prefix: str, name: str, class_names: list[str], with_snapshot: bool) -> tuple[str, dict]:
-    (key,) = safe_names([name]).values()
-    topics = Topics(prefix, key)
-    keys = {**safe_names(class_names, RESERVED), UNCERTAIN: UNCERTAIN}
-    return topics.discovery, device_payload(topics, name, keys, with_snapshot)
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded["name"])
