@@ -146,6 +146,11 @@ def test_a_form_that_never_arrives_is_given_up(guarded, monkeypatch):
     assert ask(guarded.url, "/login", "POST", "token=", Content_Length="100").status == 401
 
 
+def test_runs_on_one_machine_share_no_cookie(serve):
+    cookies = [log_in(serve("door", token=token).url, token).headers["set-cookie"] for token in (TOKEN, TOKEN[::-1])]
+    assert len({cookie.split("=")[0] for cookie in cookies}) == 2
+
+
 # --- hosts ---
 
 

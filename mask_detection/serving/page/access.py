@@ -61,7 +61,8 @@ class Access:
     def __init__(self, token: str | None) -> None:
         """Set the token; None lets everybody in."""
         self._token = token
-        self._cookie = hmac.new((token or "").encode(), b"cookie", "sha256").hexdigest()
+        self._cookie = _made_of(token, "cookie")
+        self._cookie_name = f"{COOKIE}_{_made_of(token, 'name')[:8]}"  # browsers keep one jar for all ports of a host
         self._wrong = WrongTries()
 
     @property
@@ -75,7 +76,7 @@ class Access:
 
     def allows(self, request: Request) -> bool:
         """Tell whether a request brings the cookie or, as ``Authorization: Bearer``, the token."""
-        if self._token is None or _is_same(request.cookies.get(COOKIE, ""), self._cookie):
+        if self._token is None or _is_same(request.cookies.get(self._cookie_name, ""), self._cookie):
             return True
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self.try_token(address_of(request), token.strip())
@@ -94,7 +95,7 @@ class Access:
         response = RedirectResponse("/", 303)
         is_encrypted = request.headers.get("x-forwarded-proto") == "https"  # by a proxy before us
         response.set_cookie(
-            COOKIE, self._cookie, max_age=COOKIE_SECONDS, httponly=True, samesite="lax", secure=is_encrypted
+            self._cookie_name, self._cookie, max_age=COOKIE_SECONDS, httponly=True, samesite="lax", secure=is_encrypted
         )
         return response
 
@@ -102,6 +103,11 @@ class Access:
 def address_of(request: Request) -> str:
     """The address that a request comes from."""
     return request.client.host if request.client else ""
+
+
+def _made_of(token: str | None, purpose: str) -> str:
+    """A text that nobody can make who doesn't know the token, and of which nobody can tell it."""
+    return hmac.new((token or "").encode(), purpose.encode(), "sha256").hexdigest()
 
 
 def _is_same(given: str, expected: str) -> bool:
