@@ -224,14 +224,14 @@ def watch_workers(run: subprocess.Popen[bytes]) -> tuple[float, int]:
     cpu_s: dict[int, float] = {}
     peak = 0
     while run.poll() is None:
-        for pid in workers():
-            try:
-                process = psutil.Process(pid)
-                times = process.cpu_times()
-                cpu_s[pid] = times.user + times.system
-                peak = max(peak, process.memory_info().rss)
-            except psutil.Error:  # it has ended
-                continue
+        try:
+            for process in psutil.Process(run.pid).children(recursive=True):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(WORKER_TITLE):
+                    times = process.cpu_times()
+                    cpu_s[process.pid] = times.user + times.system
+                    peak = max(peak, process.memory_info().rss)
+        except (psutil.Error, IndexError):  # one has just ended
+            pass
         time.sleep(POLL_S / 4)
     return sum(cpu_s.values()), peak
 
