@@ -3,8 +3,8 @@
     python examples/make_examples.py                        # beside this script
     python examples/make_examples.py --output /tmp/examples
 
-The portrait is the US Navy's photo of Grace Hopper that matplotlib ships as sample data. The masks are drawn:
-a pleated cloth, lit as the face below it is lit, tucked under the glasses, its loops going to the ears.
+The portrait is the US Navy's photo of Grace Hopper that matplotlib ships as sample data. The masks are drawn
+by `mask_detection.data.synthesis`, and tucked under the glasses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,10 +21,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout, nothing installed
 from mask_detection.commands import cli
+from mask_detection.data.synthesis.cloth import Look
+from mask_detection.data.synthesis.geometry import Shape, fit_pose
+from mask_detection.data.synthesis.render import draw_on
+from mask_detection.inference.classes import WEARED_INCORRECT, WITH_MASK
 from mask_detection.utils.files import atomic_write, read_whole
 
 JPEG_QUALITY = 90
-SEED = 42
+SEED = 2
+WRINKLING = 0.7  # as against 1 of usual masks
 
 Line = Sequence[tuple[int, int]]  # corners, x then y, in pixels
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, x2 and y2 exclusive
@@ -32,20 +37,7 @@ Colour = tuple[int, int, int]  # blue, green, red
 
 # Where things are in the portrait, which is 512 pixels wide and 600 high.
 FACE_BOX = (181, 124, 348, 331)  # hair line to chin, and the cheeks at eye level
-MASK_TOP = [
-    (189, 243), (203, 235), (222, 229), (240, 223), (252, 211), (261, 205), (272, 205), (281, 211),
-    (291, 221), (306, 226), (323, 230), (338, 240),
-]  # fmt: skip
-MASK_BOTTOM = [
-    (335, 294), (327, 312), (313, 327), (294, 336), (270, 340), (246, 337), (224, 329), (209, 315),
-    (197, 298),
-]  # fmt: skip
-EAR_LOOPS = [
-    [(191, 246), (184, 229), (176, 211), (169, 197), (166, 187)],
-    [(198, 298), (192, 286), (187, 275), (183, 268)],
-    [(335, 243), (342, 228), (350, 211), (357, 197), (360, 187)],
-    [(334, 295), (339, 285), (342, 276), (345, 269)],
-]
+LANDMARKS = np.array([(228, 199), (308, 199), (271, 239), (229, 271), (304, 273)])  # eyes, nose, corners of the mouth
 GLASSES = [  # the lower rims
     [(193, 208), (201, 220), (210, 227), (222, 231), (235, 229), (245, 222), (250, 210), (254, 195)],
     [(275, 196), (279, 210), (284, 220), (295, 226), (308, 228), (322, 225), (333, 216), (340, 203)],
@@ -63,6 +55,24 @@ PERSON = [
 PLAIN_UNIFORM = (535, 575)  # rows from and to; nothing but cloth, so that they can be repeated further down
 
 
+LIGHT_BLUE, CHARCOAL, TEAL, WHITE = (230, 210, 168), (66, 58, 54), (172, 182, 112), (240, 240, 238)
+ELASTIC = (222, 224, 226)
+ON_NOSE = Shape(
+    top=0.2, top_ends=0.3, bottom=1.95, bottom_ends=1.16, top_half_width=0.94, bottom_half_width=0.86,
+    puff=0.08, ridge=0.0, squareness=2.6, slant=0.0, shift=0.0,
+)  # fmt: skip
+BELOW_NOSE = replace(ON_NOSE, top=0.8, top_ends=-0.1, bottom=1.9, bottom_ends=1.3)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A surgical mask, how it is worn, and the class that this is."""
+
+    colour: Colour
+    shape: Shape = ON_NOSE
+    label: str = WITH_MASK
+
+
 @dataclass(frozen=True)
 class Sitter:
     """One person in the group: the portrait's top left corner there (pixels), and what is changed."""
@@ -72,21 +82,17 @@ class Sitter:
     scale: float
     brightness: float
     mirrored: bool
-    mask: Colour | None  # None: no mask
+    mask: Mask | None
 
 
-LIGHT_BLUE = (208, 184, 146)
-CHARCOAL = (66, 58, 54)
-TEAL = (158, 166, 100)
-ELASTIC_WHITE = (205, 210, 212)
-
-GROUP_SIZE = (1200, 700)  # width, height
+GROUP_SIZE = (1400, 700)  # width, height
 GROUP = [  # those behind come first
-    Sitter(189, 18, scale=0.84, brightness=0.95, mirrored=True, mask=LIGHT_BLUE),
+    Sitter(189, 18, scale=0.84, brightness=0.95, mirrored=True, mask=Mask(LIGHT_BLUE)),
     Sitter(612, 34, scale=0.70, brightness=1.08, mirrored=True, mask=None),
+    Sitter(975, 26, scale=0.78, brightness=1.0, mirrored=True, mask=Mask(WHITE, BELOW_NOSE, WEARED_INCORRECT)),
     Sitter(-25, 136, scale=0.96, brightness=1.04, mirrored=False, mask=None),
-    Sitter(728, 150, scale=0.92, brightness=0.92, mirrored=False, mask=CHARCOAL),
-    Sitter(336, 172, scale=1.0, brightness=1.0, mirrored=False, mask=TEAL),
+    Sitter(728, 150, scale=0.92, brightness=0.92, mirrored=False, mask=Mask(CHARCOAL)),
+    Sitter(336, 172, scale=1.0, brightness=1.0, mirrored=False, mask=Mask(TEAL)),
 ]
 
 
@@ -139,69 +145,17 @@ def blended(below: np.ndarray, above: np.ndarray | Colour, opacity: np.ndarray) 
     return below * (1 - opacity) + np.asarray(above, float) * opacity
 
 
-def as_image(image: np.ndarray) -> np.ndarray:
+def as_image(canvas: np.ndarray) -> np.ndarray:
     """Float to uint8, clipped."""
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
 
 
-def light_on(portrait: np.ndarray, cloth: np.ndarray) -> np.ndarray:
-    """How brightly the face is lit where the cloth's opacity is above 0: (H, W) float, blurred."""
-    grey = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY)
-    return blurred(grey * cloth, 14) / (blurred(cloth, 14) + 1e-3)
-
-
-def form_shade(shape: tuple[int, int]) -> np.ndarray:
-    """Lambert shading of a dome with the nose as a ridge, lit from the front and above: (H, W) float."""
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
-    dome = 62 * np.sqrt(np.clip(1 - ((x - 265) / 90) ** 2 - ((y - 268) / 110) ** 2, 0.01, 1))
-    nose = 20 * np.exp(-(((x - 266) / 15) ** 2) - ((y - 243) / 30) ** 2)
-    slope_y, slope_x = np.gradient(blurred(dome + nose, 3))
-    facing = (1 - 0.1 * slope_x + 0.4 * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
-    return 0.35 + 0.65 * facing
-
-
-def fold_shade(top: np.ndarray, bottom: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Shading of three pleats, dark below and light above each, and of two hems: (H, W) float about 1."""
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
-    smooth_top = blurred(top[:, 1:], 6).ravel()  # pleats bend less than the edge
-    upper = np.interp(x[0], top[:, 0], smooth_top)
-    lower = np.interp(x[0], bottom[::-1, 0], bottom[::-1, 1])
-    down = (y - upper) / (lower - upper)  # 0 at the top edge, 1 at the bottom edge
-    shade = np.ones(shape)
-    for pleat in (0.31, 0.51, 0.71):
-        below = down - pleat
-        shade -= 0.20 * np.exp(-np.abs(below) / 0.04) * np.clip(below / 0.016, 0, 1)
-        shade += 0.06 * np.exp(-np.abs(below) / 0.06) * np.clip(-below / 0.016, 0, 1)
-    for hem in (0.08, 0.93):
-        shade -= 0.13 * np.exp(-(((down - hem) / 0.012) ** 2))
-    return shade
-
-
-def texture(shape: tuple[int, int]) -> np.ndarray:
-    """Soft wrinkles and fine grain: (H, W) float about 1."""
-    noise = np.random.default_rng(SEED).standard_normal((2, *shape))
-    wrinkles = cv2.GaussianBlur(noise[0], (0, 0), sigmaX=14, sigmaY=4)
-    grain = blurred(noise[1], 0.6)
-    return 1 + 0.025 * wrinkles / wrinkles.std() + 0.012 * grain / grain.std()
-
-
-def with_mask(portrait: np.ndarray, colour: Colour) -> np.ndarray:
-    """Draw a surgical mask of that colour on the portrait; both images (600, 512, 3) BGR uint8."""
-    shape = portrait.shape[:2]
-    top, bottom = rounded(MASK_TOP), rounded(MASK_BOTTOM)
-    cloth = area(np.vstack([top, bottom]), shape)
-    loops = strokes(EAR_LOOPS, shape, thickness=2)
-
-    shade = form_shade(shape) * fold_shade(top, bottom, shape) * texture(shape)
-    shade *= light_on(portrait, cloth) ** 0.6
-    shade /= np.average(shade, weights=cloth)
-    near = blurred(np.maximum(cloth, loops), 4)
-    shadow = np.maximum(0.35 * near, 0.5 * np.roll(near, 5, axis=0)) * (1 - cloth)
-
-    image = blended(portrait, (0, 0, 0), shadow)
-    image = blended(image, ELASTIC_WHITE, 0.9 * loops)
-    image = blended(image, np.asarray(colour) * shade[..., np.newaxis], cloth)
-    return as_image(blended(image, portrait, strokes(GLASSES, shape, thickness=3)))
+def with_mask(portrait: np.ndarray, mask: Mask) -> np.ndarray:
+    """Put a surgical mask on the portrait, under the glasses; both images (600, 512, 3) BGR uint8."""
+    pose = fit_pose(LANDMARKS)
+    look = Look("surgical", "", mask.colour, mask.colour, "plain", ELASTIC)
+    worn = draw_on(portrait, pose, mask.shape, look, WRINKLING, np.random.default_rng(SEED)).image
+    return as_image(blended(worn, portrait, strokes(GLASSES, portrait.shape[:2], thickness=3)))
 
 
 def backdrop() -> np.ndarray:
@@ -218,7 +172,7 @@ def group_image(portrait: np.ndarray) -> np.ndarray:
     person = area(rounded(PERSON, closed=True), portrait.shape[:2])
     start, end = PLAIN_UNIFORM
     rows = np.r_[:start, np.pad(np.arange(start, end), (0, GROUP_SIZE[1]), mode="symmetric")]
-    image = backdrop()
+    canvas = backdrop()
     for sitter in GROUP:
         image = with_mask(portrait, sitter.mask) if sitter.mask else portrait
         cutout = np.dstack([image * sitter.brightness, person])[rows]
@@ -226,9 +180,9 @@ def group_image(portrait: np.ndarray) -> np.ndarray:
         place = np.asarray([[sitter.scale, 0, sitter.x], [0, sitter.scale, sitter.y]])
         placed = cv2.warpAffine(cutout, place, GROUP_SIZE)
         opacity = placed[..., 3]
-        image = blended(image, (0, 0, 0), 0.3 * blurred(opacity, 10))
-        image = blended(image, placed[..., :3], opacity)
-    return as_image(image)
+        canvas = blended(canvas, (0, 0, 0), 0.3 * blurred(opacity, 10))
+        canvas = blended(canvas, placed[..., :3], opacity)
+    return as_image(canvas)
 
 
 def face_box(sitter: Sitter, portrait_width: int = 512) -> Box:
@@ -251,7 +205,7 @@ def expected_faces() -> dict[str, list[dict]]:
 
 
 def _label(sitter: Sitter) -> str:
-    return "with_mask" if sitter.mask else "without_mask"
+    return sitter.mask.label if sitter.mask else "without_mask"
 
 
 def load_portrait() -> bytes:
@@ -284,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     portrait = cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_COLOR)
     made = {
         "without_mask.jpg": original,
-        "with_mask.jpg": as_jpeg(with_mask(portrait, LIGHT_BLUE)),
+        "with_mask.jpg": as_jpeg(with_mask(portrait, Mask(LIGHT_BLUE))),
         "group.jpg": as_jpeg(group_image(portrait)),
         "expected.json": as_json(expected_faces()),
     }
