@@ -37,7 +37,7 @@ def model(tiny_model, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def example_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The faces of the example images as class folders, each also mirrored."""
+    """The faces of the example images as class folders, each also mirrored and darker."""
     place = tmp_path_factory.mktemp("faces")
     for name, faces in json.loads((EXAMPLES / "expected.json").read_text()).items():
         crops = crop_faces(read_image(EXAMPLES / name), np.array([face["box"] for face in faces]))
@@ -46,6 +46,7 @@ def example_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"{name}_{number}.png"), crop)
             cv2.imwrite(str(folder / f"{name}_{number}_mirrored.png"), cv2.flip(crop, 1))
+            cv2.imwrite(str(folder / f"{name}_{number}_darker.png"), cv2.convertScaleAbs(crop, alpha=0.8))
     return place
 
 

@@ -76,7 +76,7 @@ def test_numbers_come_from_where_python_holds_them(assembled, monkeypatch):
     assert settings["detector"]["strides"] == [*STRIDES]
     assert settings["detector"]["photo_passes"][0]["size"] == BUILTIN_PHOTO_SIZE
     assert settings["detector"]["photo_passes"][-1]["max_face"] is None
-    assert settings["join"] == {"shared": [0, 1], "order": [0, 1], "alone": []}
+    assert settings["join"] == {"shared": [1, 2], "order": [0, 1], "alone": [0]}
     blue, green, red = drawing.GREEN
     assert settings["drawing"]["classes"]["with_mask"]["color"] == f"#{red:02x}{green:02x}{blue:02x}"
     monkeypatch.setattr(tracking, "MIN_IOU", 0.123)

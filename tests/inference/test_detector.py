@@ -77,8 +77,8 @@ def test_a_name_that_it_does_not_have_is_an_attribute_error():
 
 def test_it_finds_and_classifies_the_faces_of_the_example(detector):
     faces = detector(GROUP)
-    assert sorted(faces.labels) == ["with_mask"] * 3 + ["without_mask"] * 2
-    assert repr(faces) == "Detections(5 faces: 3 with_mask, 2 without_mask)"
+    assert sorted(faces.labels) == ["mask_weared_incorrect", *["with_mask"] * 3, *["without_mask"] * 2]
+    assert repr(faces) == "Detections(6 faces: 1 mask_weared_incorrect, 3 with_mask, 2 without_mask)"
     annotated = mask_detection.draw(GROUP, faces)
     assert annotated.shape == cv2.imread(str(GROUP)).shape
     assert "built-in" in repr(detector)
