@@ -27,6 +27,9 @@ MAX_FILE_BYTES = 1 << 30
 sys.path.insert(0, str(ROOT))
 # Libraries look at these once, when they are imported: no threads, and the log levels that the scripts set.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8")
+os.environ["JE_ARROW_MALLOC_CONF"] = (
+    "background_thread:false"  # of the Arrow library, which pandas imports if it is there
+)
 
 Main = Callable[[Sequence[str]], int]
 
