@@ -61,9 +61,9 @@ class Shares(NamedTuple):
 
 
 @contextmanager
-def cameras(n: int, *options: str) -> Iterator[list[str]]:
+def cameras(n: int, rate: float, *options: str) -> Iterator[list[str]]:
     """Run cameras in processes of their own; the options are those of the last one."""
-    words = [[str(FIRST_PORT + i), *(options if i == n - 1 else ())] for i in range(n)]
+    words = [[str(FIRST_PORT + i), "--rate", str(rate), *(options if i == n - 1 else ())] for i in range(n)]
     command = [sys.executable, "-m", "tests.robustness.paced_stream", "--port"]
     processes = [subprocess.Popen([*command, *each], cwd=ROOT) for each in words]
     try:
@@ -111,14 +111,14 @@ def measure(addresses: Sequence[str], seconds: float, *options: object) -> Share
     return Shares(frames, lasted, after - before, peak)
 
 
-def share(seconds: float, options: Sequence[str]) -> bool:
+def share(seconds: float, rate: float, options: Sequence[str]) -> bool:
     """Compare four cameras with one that is faster than the detector."""
-    with cameras(1, "--rate", "100") as addresses:
+    with cameras(1, 4 * rate) as addresses:
         one = measure(addresses, seconds, *options)
-    print(f"one camera at 100 frames/s: {one}", flush=True)
-    with cameras(4) as addresses:
+    print(f"one camera at {4 * rate:g} frames/s: {one}", flush=True)
+    with cameras(4, rate) as addresses:
         four = measure(addresses, seconds, *options)
-    print(f"four cameras at 25 frames/s: {four}", flush=True)
+    print(f"four cameras at {rate:g} frames/s: {four}", flush=True)
     unfairness = max(four.frames.values()) / max(1, min(four.frames.values())) - 1
     total = (four.frames.total() / four.seconds) / (one.frames.total() / one.seconds)
     per_cpu = (four.frames.total() / four.cpu_s) / (one.frames.total() / one.cpu_s)
@@ -150,7 +150,7 @@ def sample(pid: int) -> Sample:
 
 def soak(minutes: float, disk: Path | None, options: Sequence[str]) -> bool:
     """Run for long, with faults; tell whether all is well."""
-    with tempfile.TemporaryDirectory() as folder, cameras(3, "--up", "50", "--down", "8") as addresses:
+    with tempfile.TemporaryDirectory() as folder, cameras(3, 25.0, "--up", "50", "--down", "8") as addresses:
         place = disk or Path(folder)
         words = [
             *("--source", *addresses, "--name", "front", "back", "shaky", "--output", place / "{source}.mkv"),
@@ -221,11 +221,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("share", "soak"))
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=25.0, help="of each camera; less where the machine is busy")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--disk", type=Path)
     args, options = parser.parse_known_args(argv)  # what is left are options of the video script
     os.environ["PYTHONUNBUFFERED"] = "1"
-    holds = share(args.seconds, options) if args.what == "share" else soak(args.minutes, args.disk, options)
+    holds = share(args.seconds, args.rate, options) if args.what == "share" else soak(args.minutes, args.disk, options)
     print("all holds" if holds else "SOMETHING DOES NOT HOLD")
     return 0 if holds else 1
 
