@@ -216,17 +216,24 @@ def plays(path: Path) -> bool:
     return n_frames > 0 and (is_whole or ".recovered-" in path.name)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the two."""
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Read the command line; what is left are options of the video script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("share", "soak"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=25.0, help="of each camera; less where the machine is busy")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--disk", type=Path)
-    args, options = parser.parse_known_args(argv)  # what is left are options of the video script
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    holds = share(args.seconds, args.rate, options) if args.what == "share" else soak(args.minutes, args.disk, options)
+    parser.add_argument("--disk", type=Path, help="folder on a small file system, to be full for a while")
+    return parser.parse_known_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the two."""
+    args, options = parse_arguments(argv)
+    if args.what == "share":
+        holds = share(args.seconds, args.rate, options)
+    else:
+        holds = soak(args.minutes, args.disk, options)
     print("all holds" if holds else "SOMETHING DOES NOT HOLD")
     return 0 if holds else 1
 
