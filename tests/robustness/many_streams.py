@@ -230,10 +230,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the two."""
     args, options = parse_arguments(argv)
-    if args.what == "share":
-        holds = share(args.seconds, args.rate, options)
-    else:
-        holds = soak(args.minutes, args.disk, options)
+    run_it = {
+        "share": lambda: share(args.seconds, args.rate, options),
+        "soak": lambda: soak(args.minutes, args.disk, options),
+    }
+    holds = run_it[args.what]()
     print("all holds" if holds else "SOMETHING DOES NOT HOLD")
     return 0 if holds else 1
 
