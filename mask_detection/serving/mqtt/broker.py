@@ -209,7 +209,7 @@ class Broker:
     ) -> None:
         was_connected, self._is_connected = self._is_connected, False
         if was_connected and not self._is_closing:
-            self._complain(f"is gone ({reason})", "the run goes on")
+            self._complain("is gone", "the run goes on")
 
     def _on_publish(self, client: Client, data: Any, mid: int, reason: ReasonCode, properties: Properties) -> None:
         with self._changed:
