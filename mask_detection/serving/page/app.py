@@ -38,9 +38,11 @@ Answer = Callable[[Request], Awaitable[Response]]
 class App:
     """The application's answers; all that they show is read from the state and the pictures."""
 
-    def __init__(self, state: LiveState, pictures: Pictures, access: Access, shows_crops: bool) -> None:
-        self._state, self._pictures, self._access, self._shows_crops = state, pictures, access, shows_crops
-        self._viewers = Viewers()
+    def __init__(
+        self, state: LiveState, pictures: Pictures, access: Access, viewers: Viewers, shows_crops: bool
+    ) -> None:
+        self._state, self._pictures, self._access = state, pictures, access
+        self._viewers, self._shows_crops = viewers, shows_crops
         self._started = time.time()
 
     def application(self) -> Starlette:

@@ -15,10 +15,16 @@ MEDIA_TYPE = "multipart/x-mixed-replace; boundary=frame"
 
 
 class Viewers:
-    """How many look at a picture now."""
+    """Those who look at a picture now.
+
+    Attributes:
+        count: how many they are.
+        dismissed: set when they have to leave, as the run ends.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.dismissed = asyncio.Event()
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
@@ -50,13 +56,15 @@ class MotionJpeg(Response):
         """Answer the request."""
         with self._viewers.one_more():
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            tasks = [asyncio.ensure_future(self._send_frames(send)), asyncio.ensure_future(_wait_until_gone(receive))]
+            until = (self._send_frames(send), _wait_until_gone(receive), self._viewers.dismissed.wait())
+            tasks = [asyncio.ensure_future(each) for each in until]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
                 results = await asyncio.gather(*tasks, return_exceptions=True)
+            await send({"type": "http.response.body", "body": b""})
         for error in results:
             if isinstance(error, Exception):
                 raise error

@@ -15,6 +15,7 @@ import uvicorn
 from mask_detection.serving.page.access import Access
 from mask_detection.serving.page.app import App
 from mask_detection.serving.page.connections import Connections
+from mask_detection.serving.page.motion_jpeg import Viewers
 from mask_detection.serving.pictures import Pictures
 from mask_detection.serving.state import LiveState
 from mask_detection.utils.errors import MaskDetectionError
@@ -47,7 +48,8 @@ def live_page(
         MaskDetectionError: nothing can listen there.
     """
     connections = Connections()
-    app = App(state, pictures, Access(token), shows_crops).application()
+    viewers = Viewers()
+    app = App(state, pictures, Access(token), viewers, shows_crops).application()
     config = uvicorn.Config(
         connections.bounded(app),
         http=connections.protocol(),
@@ -62,7 +64,7 @@ def live_page(
         timeout_graceful_shutdown=STOP_S,
     )
     listener = _listen(*address)
-    server = uvicorn.Server(config)
+    server = _Server(config, viewers)
     thread = threading.Thread(target=lambda: asyncio.run(_serve(server, listener, connections)), daemon=True)
     thread.start()
     url = _url(listener)
@@ -73,6 +75,19 @@ def live_page(
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+class _Server(uvicorn.Server):
+    """One whose viewers are dismissed first when it ends: their answers have no end of their own."""
+
+    def __init__(self, config: uvicorn.Config, viewers: Viewers) -> None:
+        super().__init__(config)
+        self._viewers = viewers
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the answers under way."""
+        self._viewers.dismissed.set()
+        await super().shutdown(sockets)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, connections: Connections) -> None:
