@@ -40,8 +40,12 @@ async function start() {
   tell("Ready.");
   element("version").textContent = settings.version;
   element("litert-version").textContent = settings.liteRt.version;
+  // Last, so that no file is fetched twice at a time. Private windows deny it, and are not used offline.
+  await navigator.serviceWorker?.register("sw.js").catch(() => {});
+}
+
+async function showLicense() {
   element("license").textContent = await (await fetch("licenses/apache-2.0.txt")).text();
-  await navigator.serviceWorker?.register("sw.js"); // last, so that files are not fetched twice at a time
 }
 
 function hasWhatItTakes() {
@@ -56,8 +60,12 @@ function openWorker(worker) {
   worker.onmessage = ({ data: { id, result, fault } }) => {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
-    if (fault) reject(new Error(fault));
+    if (fault !== undefined) reject(new Error(fault));
     else resolve(result);
+  };
+  worker.onerror = ({ message }) => {
+    waiting.forEach(({ reject }) => reject(new Error(message ?? "the worker cannot run")));
+    waiting.clear();
   };
   return (job, details = {}, transferred = []) =>
     new Promise((resolve, reject) => {
@@ -271,8 +279,9 @@ element("facing").addEventListener("change", async () => {
   await toggleCamera();
 });
 element("controls").addEventListener("change", ({ target }) => {
-  if (target.name === "stages" && !camera.isOn) look(files);
+  if (target.name === "stages" && !camera.isOn) look([...files]);
 });
+element("about").addEventListener("toggle", () => guarded(showLicense), { once: true });
 element("save-image").addEventListener("click", saveImage);
 element("save-json").addEventListener("click", saveJson);
 document.addEventListener("paste", ({ clipboardData }) => look([...clipboardData.files]));

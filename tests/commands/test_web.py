@@ -12,6 +12,7 @@ import tarfile
 from base64 import b64encode
 from http.client import HTTPConnection
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -23,7 +24,7 @@ from mask_detection.utils.downloads import RemoteFile
 from mask_detection.utils.files import list_files
 from tests.helpers.browser import served
 from tests.helpers.outcomes import the_error
-from tests.helpers.paths import FIXTURES, ROOT
+from tests.helpers.paths import ROOT
 
 CLASSIFIER = ROOT / "mask_detector.tflite"
 
@@ -76,7 +77,6 @@ def test_numbers_come_from_where_python_holds_them(assembled, monkeypatch):
     assert settings["detector"]["strides"] == [*STRIDES]
     assert settings["detector"]["photo_passes"][0]["size"] == BUILTIN_PHOTO_SIZE
     assert settings["detector"]["photo_passes"][-1]["max_face"] is None
-    assert settings["join"] == {"shared": [1, 2], "order": [0, 1], "alone": [0]}
     blue, green, red = drawing.GREEN
     assert settings["drawing"]["classes"]["with_mask"]["color"] == f"#{red:02x}{green:02x}{blue:02x}"
     monkeypatch.setattr(tracking, "MIN_IOU", 0.123)
@@ -86,11 +86,24 @@ def test_numbers_come_from_where_python_holds_them(assembled, monkeypatch):
     assert changed["drawing"]["text_fraction"] == 0.456
 
 
-def test_a_classifier_of_three_classes_is_joined_and_shown(small_litert):
-    settings = json.loads(site.assemble(FIXTURES / "three_classes.tflite", FACE_FOLDER)[site.SETTINGS])
-    assert settings["join"] == {"shared": [1, 2], "order": [0, 1], "alone": [0]}
-    wrong = settings["drawing"]["classes"]["mask_weared_incorrect"]
-    assert (wrong["shown"], wrong["is_dashed"]) == ("worn wrong", True)
+@pytest.mark.parametrize(
+    ("n_of_classifier", "n_of_detector", "columns"),
+    [
+        (2, 2, {"shared": [0, 1], "order": [0, 1], "alone": []}),
+        (3, 2, {"shared": [0, 1], "order": [0, 1], "alone": [2]}),
+        (3, 3, {"shared": [0, 1, 2], "order": [0, 1, 2], "alone": []}),
+        (2, 3, None),
+    ],
+)
+def test_classes_of_all_models_are_joined_and_shown(n_of_classifier, n_of_detector, columns):
+    names = ("with_mask", "without_mask", "mask_weared_incorrect")
+    detector = mock.Mock(class_names=names[:n_of_detector], input_size=416)
+    settings = site.settings(names[:n_of_classifier], detector)
+    assert settings["join"] == columns
+    looks = settings["drawing"]["classes"]
+    assert [*looks] == [*names[: max(n_of_classifier, n_of_detector)]]
+    if len(looks) == 3:
+        assert (looks[names[2]]["shown"], looks[names[2]]["is_dashed"]) == ("worn wrong", True)
 
 
 def test_the_list_of_files_has_their_hashes_and_changes_with_them(assembled, monkeypatch):

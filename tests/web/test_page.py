@@ -35,7 +35,8 @@ def test_it_works_offline_after_one_visit_and_asks_no_other_host(new_page, site)
     page.close()
     page = page.context.new_page()
     open_page(page, server.address)
-    expect(page.get_by_text("Apache License").first).to_be_attached()
+    page.get_by_text("About").click()
+    expect(page.get_by_label("Apache License 2.0")).to_contain_text("TERMS AND CONDITIONS FOR USE")
     look_at(page, PHOTO)
     assert page.get_by_role("list", name="Counts").inner_text() == "1 with_mask"
 
