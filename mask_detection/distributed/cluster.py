@@ -26,7 +26,7 @@ from mask_detection.utils.errors import MaskDetectionError
 WORKER_CPUS = 0.25
 HELPER_CPUS = 3  # on one machine, beside the cores: of Ray's own tasks, which are short
 OBJECT_STORE_BYTES = 256 << 20  # of one machine; photos never go through it
-NODE_TIMEOUT_S = 120.0  # for a node to load the networks
+NODE_TIMEOUT_S = 300.0  # for a node to load the networks
 PASSED_ON = ("OPENCV_IO_MAX_IMAGE_PIXELS", "OPENCV_LOG_LEVEL")  # of our environment, to workers
 
 logger = logging.getLogger(__name__)

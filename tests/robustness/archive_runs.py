@@ -175,7 +175,10 @@ def node(bench: Bench) -> str:
     from ray.cluster_utils import Cluster
 
     resources = {"num_cpus": int(NODE_CPUS), "object_store_memory": int(STORE_BYTES)}
-    cluster = Cluster(initialize_head=True, head_node_args=resources)
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args=resources)
+    except Exception as error:  # of a machine that is too busy
+        raise Broken(f"Ray did not start ({error})") from None
     try:
         other = cluster.add_node(**resources)
         output = bench.output()
