@@ -12,9 +12,22 @@ import pytest
 
 from tests.helpers.images import textured
 
-REMEDY = "Ray is not here: pip install -r requirements-cluster.txt"
-pytest.importorskip("ray.data", reason=REMEDY)
+try:
+    import ray.data
+except ModuleNotFoundError:
+    ray = None
 BUCKET = "archive"
+
+
+class WithoutRay(pytest.Module):
+    """A module of tests whose imports fail."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        pytest.skip("Ray is not here: pip install -r requirements-cluster.txt", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return WithoutRay.from_parent(parent, path=module_path) if ray is None else None
 
 
 @pytest.fixture(scope="session")
