@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mask_detection.commands.web import SiteServer
+from mask_detection.inference.classes import shown
+from tests.helpers.paths import EXAMPLES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -51,3 +55,10 @@ def downloaded(page: Page, button: str) -> Path:
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
     return Path(download.value.path())
+
+
+def true_counts(example: str) -> list[str]:
+    """How the page counts the faces of an example, by class."""
+    faces = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))[example]
+    counts = Counter(face["label"] for face in faces)
+    return [f"{counts[label]} {shown(label)}" for label in sorted(counts)]
