@@ -47,9 +47,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         try:
             _start(address)
         except Exception as error:  # Ray raises many kinds
-            raise MaskDetectionError(
-                f"--address {address or 'local'}: {_first_line(error)}; see docs/cluster.md"
-            ) from None
+            raise MaskDetectionError(_refusal(address, error)) from None
         try:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
@@ -203,5 +201,9 @@ def reason_of(error: BaseException) -> str:
     return ((errors or lines)[-1] if lines else type(error).__name__)[:300]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+def _refusal(address: str | None, error: Exception) -> str:
+    """What to tell the user where Ray could not be started or joined."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+    if address is None:
+        return f"Ray cannot be started here ({reason}); try again when this machine is less busy"
+    return f"--address {address}: {reason}; check the address and the token, see docs/cluster.md"
