@@ -204,7 +204,9 @@ def submit(bench: Bench) -> str:
         where = ["--address", dashboard, "--working-dir", str(working_folder)]
         job = [*ray, *where, "--", "python", *bench.command(output)]
         environment = {**os.environ, **token}
-        bench.finish(subprocess.Popen(job, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        bench.finish(
+            subprocess.Popen(job, env=environment, stdout=subprocess.DEVNULL)
+        )  # its log goes to standard error
         bench.check(output)
     return "done by two nodes; refused with another token"
 
