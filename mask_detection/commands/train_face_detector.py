@@ -99,7 +99,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--learning-rate", type=options.learning_rate, default=5e-4, help="the highest, of AdamW (default: %(default)s)"
     )
     add("--size", type=input_size, default=320, help="of the images, in pixels (default: %(default)s)")
-    add("--final-size", type=input_size, default=416, help="in the last epochs (default: %(default)s)")
+    add("--final-size", type=input_size, default=512, help="in the last epochs (default: %(default)s)")
     add(
         "--class-weight",
         nargs="+",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -90,9 +91,9 @@ def test_batch_normalisation_is_folded_in():
 
 
 def test_what_it_has_learned_survives_the_export(tiny, tmp_path):
-    examples = [scene(seed) for seed in range(20)]
+    examples = [cv2.resize(scene(seed)[0], (160, 128))[None] for seed in range(20)]
     write_detector(tmp_path / "mask_face_detector.tflite", tiny, CLASS_NAMES, 160, examples)
-    detector = BuiltinFaceDetector(tmp_path, detect_size=320)
+    detector = BuiltinFaceDetector(tmp_path, detect_size=160)
     n_faces = n_found = n_false = 0
     for seed in range(100, 120):
         image, boxes, _ = draw_scene(np.random.default_rng(seed), 320, 224)
@@ -100,10 +101,8 @@ def test_what_it_has_learned_survives_the_export(tiny, tmp_path):
         overlaps = box_iou(boxes, found) >= 0.5
         n_faces, n_found = n_faces + len(boxes), n_found + overlaps.any(axis=1).sum()
         n_false += (~overlaps.any(axis=0)).sum()
-    assert n_found > 0.7 * n_faces
-    assert n_false < 0.3 * n_faces
-    expected = tiny(scene(100)).numpy()[0]
-    assert np.abs(DetectorNetwork(tmp_path / "mask_face_detector.tflite").predict(scene(100)) - expected).mean() < 0.1
+    assert n_found > 0.8 * n_faces
+    assert n_false < 0.2 * n_faces
 
 
 # --- narrowing ---

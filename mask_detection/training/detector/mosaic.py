@@ -192,8 +192,8 @@ def example_batches(
         teacher: whose predictions go behind the targets.
 
     Returns:
-        A data set of ((batch_size, size, size, 3) float32 RGB in -1..1, (batch_size, L, 6 or, with a teacher,
-        11 + n_classes) float32 targets).
+        A data set of ((batch_size, size, size, 3) float32 RGB in -1..1, (batch_size, L, 6) float32 targets); with a
+        teacher, these are (batch_size, L, 11 + n_classes).
     """
     import tensorflow as tf
 
@@ -215,9 +215,8 @@ def example_batches(
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(targets, (None, n_targets))
 
     def network_input(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(
-            images[..., ::-1], tf.float32
-        ) / 127.5 - 1.0, targets  # as mask_detection.models.preprocessing does
+        # as mask_detection.models.preprocessing does
+        return tf.cast(images[..., ::-1], tf.float32) / 127.5 - 1.0, targets
 
     numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
     examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE)

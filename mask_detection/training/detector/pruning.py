@@ -36,6 +36,7 @@ from mask_detection.utils.tensorflow import compiled
 if TYPE_CHECKING:
     import keras
 
+TINY = 1e-9  # the variance that a dead channel is taken to have
 ENDS = KERNEL, BIAS = "/kernel", "/bias"  # of the names of arrays in a file
 RIDGE = 1e-3  # of the mean variance of the features: keeps the regression from leaning on differences of near-equals
 
@@ -227,8 +228,8 @@ class Moments:
         """What fits all that was counted."""
         x, y, xx, xy, yy = (total / self._totals[0] for total in self._totals[1:])
         covariance = xx - np.outer(x, x)
-        covariance += np.eye(len(covariance)) * RIDGE * np.trace(covariance) / len(covariance)
-        return Regression(x, covariance, y, xy - np.outer(x, y), float(yy - (y**2).sum()))
+        covariance += np.eye(len(covariance)) * (RIDGE * np.trace(covariance) / len(covariance) + TINY)
+        return Regression(x, covariance, y, xy - np.outer(x, y), float(yy - (y**2).sum()) + TINY)
 
 
 def _flat(values: Any) -> np.ndarray:

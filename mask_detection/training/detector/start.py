@@ -11,7 +11,15 @@ import numpy as np
 
 from mask_detection.io.hdf5 import safe_copy
 from mask_detection.models.builtin_detector import DetectorNetwork
-from mask_detection.models.fcos import BLOCK_OUTPUTS, LIGHT_WIDTHS, STRIDES, LayerWeights, build_detector, layer_weights
+from mask_detection.models.fcos import (
+    BLOCK_OUTPUTS,
+    LIGHT_WIDTHS,
+    STRIDES,
+    LayerWeights,
+    build_detector,
+    layer_weights,
+    widths_of,
+)
 from mask_detection.models.mobilenet import backbone_weights
 from mask_detection.models.tflite import is_tflite, read_metadata
 from mask_detection.utils.errors import MaskDetectionError
@@ -85,6 +93,7 @@ def read_detector_weights(path: Path) -> LayerWeights:
             if found and all(data is not None for data in constants):
                 kernel, bias = map(_numbers, tensors, constants)
                 weights[found["layer"]] = np.moveaxis(kernel, 0, -1), bias
+        widths_of(weights)  # all layers are there
         return _without_last_projection(weights)
     except Exception:  # whatever the reader of FlatBuffers makes of another network
         raise MaskDetectionError(f"{path}: is no face detector of this project; give another --init") from None

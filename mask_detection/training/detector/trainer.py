@@ -92,23 +92,14 @@ def train_detector(
     Returns:
         Loss, learning rate and average precisions after each epoch.
     """
-    import keras
     from tqdm.keras import TqdmCallback
 
     steps = options.steps_for(len(training))
     model.compile(optimizer=_optimizer(options, steps), loss=make_loss(class_weights.tolist()))
     model.optimizer.build(model.trainable_variables)  # so that its state can be restored
     checkpoint = PhaseCheckpoint(run_folder, "detector", monitor="loss")
-    predict = compiled(model)
-
-    def finish_epoch(epoch: int, values: dict[str, float]) -> None:
-        with averaged_weights(model):
-            figures = measure(predict, validation, class_names, options.final_size)
-        checkpoint.keep(model, {"loss": values["loss"], **figures})
-        described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
-
-    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch), TqdmCallback(disable=None, leave=False)]
+    measuring = _measuring(model, validation, class_names, options, checkpoint)
+    callbacks = [measuring, TqdmCallback(disable=None, leave=False)]
     for size, until in (
         (options.size, options.epochs - options.final_epochs),
         (options.final_size, options.epochs),
@@ -128,6 +119,28 @@ def train_detector(
             )
     model.optimizer.finalize_variable_values(model.trainable_variables)
     return checkpoint.curves
+
+
+def _measuring(
+    model: keras.Model,
+    validation: ImageStore,
+    class_names: Sequence[str],
+    options: DetectorOptions,
+    checkpoint: PhaseCheckpoint,
+) -> keras.callbacks.Callback:
+    """What measures the averaged weights after each epoch, and puts figures and state on disk."""
+    import keras
+
+    predict = compiled(model)
+
+    def finish_epoch(epoch: int, values: dict[str, float]) -> None:
+        with averaged_weights(model):
+            figures = measure(predict, validation, class_names, options.final_size)
+        checkpoint.keep(model, {"loss": values["loss"], **figures})
+        described = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        print(f"epoch {epoch + 1}/{options.epochs}: loss {values['loss']:.3f}, {described}")
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=finish_epoch)
 
 
 def _optimizer(options: DetectorOptions, steps_per_epoch: int) -> keras.optimizers.Optimizer:
