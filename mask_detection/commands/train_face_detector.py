@@ -7,7 +7,7 @@ Photos come with boxes in VOC XML or YOLO files. --faces adds folders with one f
 face each; YuNet boxes these. One fifth of the annotated photos, by the hash of their names, is for validation; its
 near-duplicates, and those of --leave-out-fold and --keep-out, take no part in training.
 
-The shipped detector is narrower than MobileNetV2, for the sake of slow processors: --init narrows a wider network
+The network is narrower than MobileNetV2, for the sake of slow processors: a wider one given as --init is narrowed
 before training, on the photos, and --teacher lets it learn what that one predicts.
 
 Leaves the detector (.tflite), its weights to train on from (.weights.h5, for --init), a report (.json) and the curves

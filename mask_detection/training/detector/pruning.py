@@ -87,7 +87,7 @@ class Regression:
 def start_narrow(
     class_names: Sequence[str], init: Path | None, inputs: Sequence[np.ndarray], record: Path
 ) -> keras.Model:
-    """The detector that a training starts from, as wide as the shipped one; a wider one to start from is narrowed.
+    """The detector that a training starts from, as wide as ``LIGHT_WIDTHS``; a wider one to start from is narrowed.
 
     Args:
         class_names: that it is to predict.
