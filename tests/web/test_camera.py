@@ -42,8 +42,9 @@ def test_the_camera_shows_boxes_and_counts(new_page, server, camera):
 
     record = json.loads(downloaded(page, "Download JSON").read_text("utf-8"))
     assert record["image"] == "camera"
-    tracks = sorted(face["track"] for face in record["faces"])
-    assert tracks == [*range(1, len(tracks) + 1)]
+    tracks = [face["track"] for face in record["faces"]]
+    assert len({*tracks}) == len(tracks) >= 3
+    assert min(tracks) >= 1
     shown = cv2.imread(str(downloaded(page, "Download image")))
     assert shown.shape[:2] == (record["height"], record["width"])
 
