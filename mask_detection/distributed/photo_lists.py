@@ -67,7 +67,8 @@ def _unique(photos: Iterable[str], seen: set[str], unlisted: list[str]) -> Itera
         if photo in seen:
             continue
         if not _is_utf8(photo):
-            logger.error("error: %s: its name is no UTF-8, which lists cannot hold; rename it", photo)
+            spelled_out = photo.encode("utf-8", "backslashreplace").decode()
+            logger.error("error: %s: its name is no UTF-8, which lists cannot hold; rename it", spelled_out)
             unlisted.append(photo)
             continue
         seen.add(photo)
