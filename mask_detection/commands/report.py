@@ -48,7 +48,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = options.argument_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.csv", help="what --statistics wrote")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="one page (.html), or an image (.png)"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="one page (.html), or an image (.png) (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -6,8 +6,8 @@ python -m mask_detection web --to site                      # for any static hos
 python -m mask_detection web --to site --model my_model.h5  # with a classifier of your own
 
 Both networks run in the browser, with LiteRT.js; no image leaves the device. The first run fetches LiteRT.js from the
-npm registry (12 MB), checks it against its sha512 and keeps it in the user's cache folder. Ctrl-C ends the server. Exit
-status: 0 written, 2 not done, 130 interrupted.
+npm registry (12 MB), checks it against its sha512 and keeps it in the user's cache folder. Ctrl-C ends the server.
+Exit status: 0 written, 2 not done, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mask_detection.distributed.cluster import reason_of
 from mask_detection.distributed.tracker import Counts
 from mask_detection.utils.errors import MaskDetectionError
+from mask_detection.utils.interrupts import SIGNALS
 
 POLL_S = 1.0
 LOG_S = 60.0  # between two lines where there is no terminal
@@ -112,7 +113,8 @@ class _Display:
 
 def _interrupt_main_thread() -> None:
     if hasattr(signal, "pthread_kill"):  # which also wakes it where it waits
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        heard = (number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+        signal.pthread_kill(threading.main_thread().ident or 0, next(heard, signal.SIGINT))
     else:
         _thread.interrupt_main()
 

@@ -190,7 +190,7 @@ def test_the_table_is_pinned_and_https():
     for remote_file in downloads.CAFFE + downloads.YUNET:
         assert remote_file.address.startswith("https://")
         assert remote_file.address.endswith(f"/{remote_file.name}")
-        assert len(bytes.fromhex(remote_file.sha256)) == 32
+        assert (remote_file.algorithm, len(bytes.fromhex(remote_file.digest))) == ("sha256", 32)
 
 
 @pytest.mark.parametrize("argv", [[], ["ssd"], ["caffe", "--timeout", "0"], ["caffe", "--timeout", "nan"]])

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from mask_detection.serving.page import access
+from mask_detection.serving.page import access, app
 from mask_detection.serving.page.access import MAX_ADDRESSES, MAX_TRIES, TRIES_S, WrongTries, is_this_host
 from mask_detection.serving.page.token_file import read_token
 from mask_detection.utils.errors import MaskDetectionError
@@ -142,7 +142,7 @@ def test_a_form_of_anything_is_a_wrong_token(guarded, body):
 
 
 def test_a_form_that_never_arrives_is_given_up(guarded, monkeypatch):
-    monkeypatch.setattr("mask_detection.serving.page.app.FORM_S", 0.2)
+    monkeypatch.setattr(app, "FORM_S", 0.2)
     assert ask(guarded.url, "/login", "POST", "token=", Content_Length="100").status == 401
 
 
