@@ -28,13 +28,9 @@ if TYPE_CHECKING:
     from mask_detection.inference.statistics import Row
 
 SUFFIXES = (".html", ".png")
-CLASSES = {  # column: name, colour
-    "with_mask": ("with mask", "#28b43c"),
-    "without_mask": ("without mask", "#dc2828"),
-    "worn_wrong": ("worn wrong", "#963cdc"),
-    "uncertain": ("uncertain", "#969696"),
-}
-CERTAIN = ("with_mask", "without_mask", "worn_wrong")
+CLASSES = ("with_mask", "without_mask", "worn_wrong")
+UNCERTAIN = "uncertain"
+COUNTED = (*CLASSES, UNCERTAIN)  # columns of tracks
 MAX_SOURCES = 50  # in one report
 MAX_BARS = 400
 Z = 1.96  # standard deviations of a 95 % interval
@@ -117,7 +113,7 @@ def summed(rows: Iterable[Row]) -> Sums:
     """Tracks by class, the sample, and seconds, of some rows together."""
     sums: Sums = defaultdict(float)
     for row in rows:
-        for name in ("tracks", "sample", "seconds", "seconds_without_picture", *CLASSES):
+        for name in ("tracks", "sample", "seconds", "seconds_without_picture", *COUNTED):
             sums[name] += row[name] or 0
     return sums
 
@@ -134,9 +130,9 @@ def _draw_counts(axes: Axes, groups: Mapping[Hashable, Sums], title: str) -> Non
     axes.set_title(title, fontsize="medium")
     shown = dict([*groups.items()][-MAX_BARS:])
     places, bottoms = range(len(shown)), [0.0] * len(shown)
-    for column, (name, color) in CLASSES.items():
+    for column, color in _colors().items():
         heights = [sums[column] for sums in shown.values()]
-        axes.bar(places, heights, bottom=bottoms, color=color, label=name)
+        axes.bar(places, heights, bottom=bottoms, color=color, label=_title(column))
         bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
     _label(axes, shown)
     if shown:
@@ -150,9 +146,20 @@ def _draw_fractions(axes: Axes, groups: Mapping[Hashable, Sums], title: str) -> 
     for place, sums in enumerate(known.values()):
         low, high = wilson(sums["with_mask"], sums["sample"])
         axes.vlines(place, low, high, color="#888888")
-        axes.plot(place, sums["with_mask"] / sums["sample"], "o", color=CLASSES["with_mask"][1])
+        axes.plot(place, sums["with_mask"] / sums["sample"], "o", color=_colors()["with_mask"])
         axes.annotate(f"{sums['sample']:.0f}", (place, high), ha="center", va="bottom", fontsize="x-small")
     _label(axes, known)
+
+
+def _colors() -> dict[str, str]:
+    """Those in which frames are drawn, by column."""
+    from mask_detection.inference.drawing import GREY, class_colors, hex_color
+
+    return {column: hex_color(color) for column, color in {**class_colors(CLASSES), UNCERTAIN: GREY}.items()}
+
+
+def _title(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def _label(axes: Axes, groups: Mapping[Hashable, Sums]) -> None:
@@ -164,7 +171,7 @@ def _label(axes: Axes, groups: Mapping[Hashable, Sums]) -> None:
 
 def describe(sums: Sums) -> str:
     """Such as ``12 tracks: 8 with mask, 3 without mask, 1 uncertain; 73 % with a mask (of 11)``."""
-    counts = ", ".join(f"{sums[column]:.0f} {name}" for column, (name, _) in CLASSES.items() if sums[column])
+    counts = ", ".join(f"{sums[column]:.0f} {_title(column)}" for column in COUNTED if sums[column])
     line = f"{sums['tracks']:.0f} tracks" + (f": {counts}" if counts else "")
     if not sums["sample"]:
         return line

@@ -172,8 +172,8 @@ def _drawing(class_names: tuple[str, ...]) -> dict[str, Any]:
     classes = {
         name: {
             "shown": shown(name),
-            "color": _css(color),
-            "ink": _css(drawing.ink_on(color)),
+            "color": drawing.hex_color(color),
+            "ink": drawing.hex_color(drawing.ink_on(color)),
             "is_dashed": is_worn_wrong(name),
         }
         for name, color in drawing.class_colors(class_names).items()
@@ -186,14 +186,9 @@ def _drawing(class_names: tuple[str, ...]) -> dict[str, Any]:
         "min_line_pixels": drawing.MIN_LINE_PIXELS,
         "dash": drawing.DASH,
         "max_hidden": drawing.MAX_HIDDEN,
-        "uncertain": _css(drawing.GREY),
+        "uncertain": drawing.hex_color(drawing.GREY),
         "classes": classes,
     }
-
-
-def _css(color: drawing.Color) -> str:
-    blue, green, red = color
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def file_list(site: dict[str, bytes]) -> bytes:

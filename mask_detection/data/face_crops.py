@@ -27,7 +27,7 @@ from mask_detection.data.photos import (
     name_photos,
 )
 from mask_detection.models.face_detector import FaceDetector
-from mask_detection.utils.boxes import box_areas, box_iou
+from mask_detection.utils.boxes import SAME_FACE_IOU, box_areas, box_iou
 from mask_detection.utils.defaults import CONFIDENCE
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import leads_out_of
@@ -39,7 +39,6 @@ ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels")
 MIN_CONFIDENCE = 0.1  # what the detector is less confident of is nothing
 # Annotators leave small faces unmarked, so a box without an annotation is a false one only where the detector doubts.
 SUSPECT_CONFIDENCE = 0.35  # below, a box is no face unless an annotation says so
-MATCH_IOU = 0.5  # from here on a detected box is of the same face as an annotated one
 TIGHT_CROP_SIDE = 256  # pixels; an image this small is itself the crop of a face, if no face is found in it
 
 Found = TypeVar("Found")
@@ -137,7 +136,7 @@ def _marked_faces(photo: SourcePhoto, frame: np.ndarray, read: ReadAnnotation, d
     _check_folder_names(annotation)
     boxes = annotation.boxes.round().astype(int)
     detected, confidences = detect(frame)
-    matches = box_iou(boxes, detected) >= MATCH_IOU  # (N, M)
+    matches = box_iou(boxes, detected) >= SAME_FACE_IOU  # (N, M)
     faces = [
         Face(box, Path(label, f"{photo.stem}_{number}.jpg"), f"face {number}, {label}", detected[of_face])
         for number, (box, label, of_face) in enumerate(zip(boxes, annotation.labels, matches, strict=True), start=1)

@@ -22,15 +22,13 @@ from mask_detection.models import load as models
 from mask_detection.models.load import LazyNetwork
 from mask_detection.models.preprocessing import crop_faces
 from mask_detection.utils import defaults
-from mask_detection.utils.boxes import box_iou, clip_boxes
+from mask_detection.utils.boxes import SAME_FACE_IOU, box_iou, clip_boxes
 from mask_detection.utils.errors import MaskDetectionError
 
 if TYPE_CHECKING:
     from mask_detection.io.sources import Frame
     from mask_detection.models.classifier import MaskClassifier
     from mask_detection.models.face_detector import FaceDetector
-
-SAME_FACE_IOU = 0.5  # from here on two boxes are of one face
 
 
 class Networks(NamedTuple):

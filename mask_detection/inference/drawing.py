@@ -148,6 +148,12 @@ def class_colors(class_names: tuple[str, ...]) -> dict[str, Color]:
     return colors
 
 
+def hex_color(color: Color) -> str:
+    """A colour as web pages and Matplotlib take it, such as ``#28b43c``."""
+    blue, green, red = color
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def ink_on(color: Color) -> Color:
     """White or black, whichever is legible on a colour."""
     luminance = np.dot(color, (0.114, 0.587, 0.299))  # ITU-R BT.601

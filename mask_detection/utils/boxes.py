@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SAME_FACE_IOU = 0.5  # from here on two boxes are of one face
+
 
 def as_boxes(boxes: np.ndarray) -> np.ndarray:
     """As (N, 4) float64, in which the products of integer boxes cannot overflow."""

@@ -55,7 +55,7 @@ def annotate(folder: Path, name: str, image: np.ndarray, faces: list[tuple[str, 
 
 @pytest.fixture(scope="session")
 def street(tmp_path_factory, small_portrait, make_image) -> Path:
-    """Annotated photos: the portrait at some place of textured images, three in each fold but D, and a near copy."""
+    """Annotated photos: the portrait somewhere in textured images, three in each fold but D, and a near-duplicate."""
     folder = tmp_path_factory.mktemp("street")
     rng = np.random.default_rng(5)
     for number, name in enumerate(name for fold in "ABCE" for name in names_in(fold, 3)):

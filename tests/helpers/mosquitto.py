@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.helpers.waiting import PATIENCE_S, eventually
+
 USER, PASSWORD = "door", "s3cret word"
-PATIENCE_S = 15.0
 
 
 class Mosquitto:
@@ -103,13 +103,3 @@ class Ear:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-
-
-def eventually(is_so: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:
-    """Wait until something is so; tell whether it came in time."""
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -127,7 +127,7 @@ def pipe(job: Job, rng: Rng) -> Plan:
     n_bytes = int(np.exp(rng.uniform(0, np.log(ROOM))))
     with (job.outside / "read.jsonl").open("wb") as taken:
         reader = subprocess.Popen(["head", "-c", str(n_bytes), fifo], stdout=taken)  # noqa: S607 (wherever it is)
-    return Plan(reader=reader, can_complain=fifo.parent == job.folder)  # as under `| head`, nothing is said of `-`
+    return Plan(reader=reader, can_complain=fifo.parent == job.folder)  # as under `| head`; not of `-`
 
 
 def link(job: Job, rng: Rng) -> Plan:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import cv2
@@ -18,15 +18,9 @@ from mask_detection.serving import pictures
 from mask_detection.serving.page import connections
 from mask_detection.serving.pictures import LONGEST_SIDE, MAX_RATE, Pictures
 from tests.helpers.live import Clock, ask, faces
+from tests.helpers.waiting import eventually
 
-
-def eventually(is_so: Callable[[], bool], timeout_s: float = 8.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+SOON_S = 8.0
 
 
 def connect(page) -> socket.socket:
@@ -96,7 +90,7 @@ def test_a_frame_is_made_only_while_somebody_looks(page):
                 image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
                 assert image.shape == (120, 160, 3)
         assert wanted[0] >= 3
-        assert eventually(lambda: "mask_detection_viewers 0" in ask(page.url, "/metrics").text)
+        assert eventually(lambda: "mask_detection_viewers 0" in ask(page.url, "/metrics").text, SOON_S)
         before = wanted[0]
         time.sleep(0.5)
         assert wanted[0] <= before + 1
@@ -107,7 +101,7 @@ def test_all_viewers_get_the_same_frame_encoded_once(page, monkeypatch):
     monkeypatch.setattr(pictures, "_encode", lambda image: encoded.append(1) or encode(image))
     with showing(page, np.full((120, 160, 3), 80, np.uint8)), ExitStack() as stack:
         clients = [stack.enter_context(stream(page)) for _ in range(10)]
-        assert eventually(lambda: "mask_detection_viewers 10" in ask(page.url, "/metrics").text)
+        assert eventually(lambda: "mask_detection_viewers 10" in ask(page.url, "/metrics").text, SOON_S)
         before, started = len(encoded), time.monotonic()
         for client in clients:
             read_frames(client, 5)
@@ -146,7 +140,7 @@ def test_a_viewer_that_never_reads_is_left_and_keeps_nobody_waiting(page, monkey
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     with showing(page, noise), stream(page) as lazy, stream(page) as keen:
         read_frames(keen, 12)
-        assert eventually(lambda: "mask_detection_viewers 1" in ask(page.url, "/metrics").text)
+        assert eventually(lambda: "mask_detection_viewers 1" in ask(page.url, "/metrics").text, SOON_S)
         read_frames(keen, 2)
         lazy.settimeout(5)
         with pytest.raises(OSError):
@@ -162,8 +156,8 @@ def test_idle_connections_are_closed(page, monkeypatch):
         for _ in range(3):
             slow.sendall(b"X-More: 1\r\n")
             time.sleep(0.1)
-        assert eventually(lambda: is_closed(silent))
-        assert eventually(lambda: is_closed(slow))
+        assert eventually(lambda: is_closed(silent), SOON_S)
+        assert eventually(lambda: is_closed(slow), SOON_S)
 
 
 def test_two_hundred_idle_connections_keep_nobody_out(page):
@@ -238,4 +232,4 @@ def test_the_end_of_a_run_ends_viewers_and_threads(serve):
                 client.recv(100)
             started = time.monotonic()
         assert time.monotonic() - started < 3
-    assert eventually(lambda: threading.active_count() <= before)
+    assert eventually(lambda: threading.active_count() <= before, SOON_S)

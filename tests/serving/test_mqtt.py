@@ -24,8 +24,9 @@ from mask_detection.serving.mqtt.reports import mqtt_reports
 from mask_detection.serving.state import LiveState
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.live import BARE, CLASSES, MASKED, StandInSource, alarm_event, faces, frame_of, live_state
-from tests.helpers.mosquitto import PASSWORD, USER, Ear, Mosquitto, eventually
+from tests.helpers.mosquitto import PASSWORD, USER, Ear, Mosquitto
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import eventually
 
 OPEN = "allow_anonymous true"
 

@@ -200,7 +200,7 @@ def test_a_bias_moves_one_class_at_all_levels(tiny):
 
 
 class Witness(FaceDetector):
-    """Finds what it is told to."""
+    """Finds the faces that are set."""
 
     def __init__(self, boxes: list, confidences: list[float], probabilities: list | None = None) -> None:
         super().__init__(0.2)

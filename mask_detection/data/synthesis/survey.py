@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mask_detection.data.face_crops import MATCH_IOU
 from mask_detection.data.jobs import Excluded, Kind, copies, faulty
 from mask_detection.data.photos import SourcePhoto, in_excluded_fold, list_annotated_photos, list_photos
 from mask_detection.data.synthesis.cloth import Swatch
@@ -18,7 +17,7 @@ from mask_detection.data.synthesis.geometry import fit_pose
 from mask_detection.data.synthesis.swatches import cut_swatch
 from mask_detection.inference.classes import is_bare, is_masked
 from mask_detection.io.images import read_image
-from mask_detection.utils.boxes import box_iou
+from mask_detection.utils.boxes import SAME_FACE_IOU, box_iou
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import read_whole
 
@@ -112,4 +111,4 @@ def _labels_of(boxes: np.ndarray, annotated: np.ndarray, labels: Sequence[str]) 
     if not len(annotated):
         return [""] * len(boxes)
     overlaps = box_iou(boxes, annotated)  # (N, M)
-    return [labels[row.argmax()] if row.max() >= MATCH_IOU else "" for row in overlaps]
+    return [labels[row.argmax()] if row.max() >= SAME_FACE_IOU else "" for row in overlaps]

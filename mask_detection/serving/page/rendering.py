@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 
 from mask_detection.inference.classes import shown
-from mask_detection.inference.drawing import GREY, Color, class_colors
+from mask_detection.inference.drawing import GREY, class_colors, hex_color
 from mask_detection.serving.page.chart import draw_chart
 from mask_detection.serving.state import UNCERTAIN, Alarm, SourceView
 
@@ -56,7 +56,7 @@ def login_page(message: str = "") -> str:
 def label_colors(class_names: Sequence[str]) -> dict[str, str]:
     """The colours in which frames are drawn, as ``#28b43c``; the one of faces without a certain class comes last."""
     colors = {**class_colors(tuple(class_names)), UNCERTAIN: GREY}
-    return {label: _hex(color) for label, color in colors.items()}
+    return {label: hex_color(color) for label, color in colors.items()}
 
 
 def _document(body: str, script: bool = False) -> str:
@@ -121,8 +121,3 @@ def _moment(moment: float) -> str:
 def _swatch(color: str) -> str:
     """A square of a class's colour; as an attribute, which the page's rules against foreign styles allow."""
     return f'<svg class="swatch" viewBox="0 0 1 1" aria-hidden="true"><path fill="{color}" d="M0 0h1v1H0z"/></svg>'
-
-
-def _hex(color: Color) -> str:
-    blue, green, red = color
-    return f"#{red:02x}{green:02x}{blue:02x}"

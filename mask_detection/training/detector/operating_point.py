@@ -11,13 +11,11 @@ from mask_detection.models.face_detector import keep_faces
 from mask_detection.models.fcos import INPUT_MULTIPLE, STRIDES, decode
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training.detector.dataset import ImageStore
-from mask_detection.utils.boxes import box_iou
+from mask_detection.utils.boxes import SAME_FACE_IOU, box_iou
 from mask_detection.utils.defaults import CONFIDENCE
 
 if TYPE_CHECKING:
     import keras
-
-SAME_FACE_IOU = 0.5
 
 
 def found_classes(

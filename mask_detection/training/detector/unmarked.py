@@ -12,14 +12,13 @@ from mask_detection.io.images import read_image
 from mask_detection.models.face_detector import FaceDetector
 from mask_detection.models.load import load_face_detector
 from mask_detection.training.detector.dataset import DOUBTFUL, NO_CLASS
-from mask_detection.utils.boxes import box_iou
+from mask_detection.utils.boxes import SAME_FACE_IOU, box_iou
 from mask_detection.utils.defaults import BUILTIN_PHOTO_SIZE
 
 YUNET_SIZE = 960  # pixels of a photo's longer side
 FACE_CONFIDENCE = 0.5  # of both, for a face
 DOUBT_CONFIDENCE = 0.2  # of either: perhaps a face
 CLASS_PROBABILITY = 0.9  # from here on the built-in detector's class counts
-SAME_FACE_IOU = 0.5
 MARKED_IOU = 0.3  # with a marked face: it is that one, marked by somebody with other habits
 
 

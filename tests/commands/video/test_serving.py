@@ -19,9 +19,10 @@ import pytest
 import detect_mask_video
 from mask_detection.commands.video import serving
 from tests.helpers.live import ask
-from tests.helpers.mosquitto import Ear, Mosquitto, eventually
+from tests.helpers.mosquitto import Ear, Mosquitto
 from tests.helpers.paths import ROOT
 from tests.helpers.videos import Act, endless, shown, streaming
+from tests.helpers.waiting import eventually
 
 WRONG = [
     (["--serve", "8080"], "is no IP address with a port"),
