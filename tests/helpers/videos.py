@@ -82,9 +82,12 @@ def endless(images: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 class MjpegServer(ThreadingHTTPServer):
-    """Streams Motion JPEG as IP cameras do; each connection sees the next act, and none is left for those after."""
+    """Streams Motion JPEG as IP cameras do; each connection sees the next act, and none is left for those after.
 
-    daemon_threads = True
+    Closing it ends what still runs, and waits for it: no thread is left.
+    """
+
+    daemon_threads = False  # ThreadingHTTPServer's own are not waited for
 
     def __init__(self, acts: Iterable[Act | None], port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _MjpegHandler)
@@ -95,6 +98,7 @@ class MjpegServer(ThreadingHTTPServer):
 
 class _MjpegHandler(BaseHTTPRequestHandler):
     server: MjpegServer
+    timeout = 10  # seconds to wait for a client that neither reads nor leaves
 
     def do_GET(self) -> None:
         act = next(self.server.acts, GONE)
@@ -106,6 +110,8 @@ class _MjpegHandler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             for image in act.images:
+                if self.server.is_over.is_set():
+                    return
                 self._send(cv2.imencode(".jpg", image)[1].tobytes())
         except OSError:  # the client has left
             return
