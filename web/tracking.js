@@ -28,7 +28,7 @@ export class Tracker {
       else if (tracks[i].isDue(face, time)) tracks[i].learn(face, await classify(face), time);
     }
     return found.map((face, i) => {
-      Object.assign(tracks[i], { box: face.box, seen: time });
+      tracks[i].see(face, time);
       return { ...face, probabilities: tracks[i].probabilities, track: tracks[i].number };
     });
   }
@@ -59,6 +59,7 @@ export class Tracker {
 /** One face: where it was last, and how it was classified. */
 class Track {
   #predictions = 0;
+  #frames = 0; // seen since the last prediction
   #classified = { time: -Infinity }; // what the last prediction was made of
   #weight = 0;
   #weightedSum = [];
@@ -78,11 +79,18 @@ class Track {
     const last = this.#classified;
     return (
       this.#predictions < settings.min_predictions ||
-      time - last.time > settings.classify_every_s - settings.time_step_s ||
+      this.#frames >= settings.classify_every ||
+      time - last.time > settings.classify_within_s - settings.time_step_s ||
       Math.max(...this.probabilities) < settings.certain_from ||
       iou(box, last.box) < settings.same_view_iou ||
       scores.some((score, i) => Math.abs(score - last.scores[i]) > settings.same_scores)
     );
+  }
+
+  /** Take in where the face is, whether it was classified there or not. */
+  see({ box }, time) {
+    Object.assign(this, { box, seen: time });
+    this.#frames += 1;
   }
 
   /** Take in a prediction of a face. */
@@ -94,6 +102,7 @@ class Track {
     this.#weightedSum = prediction.map((value, i) => decay * (this.#weightedSum[i] ?? 0) + weight * value);
     this.#weight = decay * this.#weight + weight;
     this.#predictions += 1;
+    this.#frames = 0;
     this.#classified = { time, box, scores };
   }
 }

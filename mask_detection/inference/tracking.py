@@ -1,7 +1,7 @@
 """Faces tracked through a video, so that each has a number of its own and a label that doesn't flicker.
 
 Labels are averaged over a track, so that not every face of every frame has to be classified: one that is new, uncertain
-or much changed is, and any other one each ``CLASSIFY_EVERY`` seconds.
+or much changed is, and any other one in each ``CLASSIFY_EVERY``-th of the frames that are searched.
 
 A face belongs to the track whose last box it overlaps most, pairs taken greedily. Faces hardly overlap one another and
 move little between two frames: neither the optimal assignment of the well-known trackers, which needs SciPy, nor a
@@ -25,7 +25,8 @@ MIN_IOU = 0.2  # of a face with its track's last box; SORT's usual 0.3 loses mor
 MEMORY = 0.15  # seconds after which a prediction counts 1/e: a clear change shows after 2 or 3 frames at 25 a second
 MIN_DECAY = 0.55  # what a prediction still counts at the next frame, however late: one odd one changes no label
 MIN_WEIGHT = 0.025  # of a prediction that is a mere guess; a confident one of two classes weighs 0.5 more
-CLASSIFY_EVERY = 0.1  # seconds; a face is classified in each third frame at 25 or 30 a second, in each one at 10
+CLASSIFY_EVERY = 3  # searched frames, not seconds: where many sources share a processor, each has fewer of them
+CLASSIFY_WITHIN = 0.4  # seconds, if the frames are further apart
 TIME_STEP = 1e-3  # seconds, which the times of frames are rounded to
 MIN_PREDICTIONS = 3  # of a new track, before any of its frames goes without one
 SAME_VIEW_IOU = 0.6  # of a face's box with the one that was classified last; below, the crop is another one
@@ -70,7 +71,7 @@ class Tracker:
         for face, probabilities in zip(due, classified.probabilities, strict=True):
             tracks[face].learn(found.boxes[face], found.probabilities[face], probabilities, time_s)
         for track, box in zip(tracks, found.boxes, strict=True):
-            track.box, track.seen_s = box, time_s
+            track.see(box, time_s)
         averaged = np.array([track.probabilities for track in tracks], np.float32)
         return Detections(
             boxes=found.boxes,
@@ -125,6 +126,7 @@ class _Track:
         self.box = np.zeros(4, np.int32)
         self.seen_s = -np.inf
         self._n_predictions = 0
+        self._n_frames = 0  # seen since the last prediction
         self._classified_s = -np.inf
         self._classified_box = self.box
         self._detector_scores = np.empty(0, np.float32)  # when it was classified last
@@ -140,11 +142,17 @@ class _Track:
         """Whether to classify the face now, at (4,) xyxy and with the face detector's own class scores (M,)."""
         return bool(
             self._n_predictions < MIN_PREDICTIONS
-            or time_s - self._classified_s > CLASSIFY_EVERY - TIME_STEP
+            or self._n_frames >= CLASSIFY_EVERY
+            or time_s - self._classified_s > CLASSIFY_WITHIN - TIME_STEP
             or self.probabilities.max() < CERTAIN_FROM
             or box_iou(box[None], self._classified_box[None])[0, 0] < SAME_VIEW_IOU
             or (abs(detector_scores - self._detector_scores) > SAME_SCORES).any()
         )
+
+    def see(self, box: np.ndarray, time_s: float) -> None:
+        """Take in that the face is at (4,) xyxy, whether it was classified there or not."""
+        self.box, self.seen_s = box, time_s
+        self._n_frames += 1
 
     def learn(self, box: np.ndarray, detector_scores: np.ndarray, probabilities: np.ndarray, time_s: float) -> None:
         """Take in a prediction (n_classes,) of the face at (4,) xyxy."""
@@ -153,4 +161,5 @@ class _Track:
         self._weighted_sum = decay * self._weighted_sum + weight * probabilities
         self._weight = decay * self._weight + weight
         self._n_predictions += 1
+        self._n_frames = 0
         self._classified_s, self._classified_box, self._detector_scores = time_s, box, detector_scores
