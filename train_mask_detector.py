@@ -13,12 +13,20 @@ goes on).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mask_detection.commands import cli, options, outputs
 from mask_detection.utils import defaults
+
+if TYPE_CHECKING:
+    from mask_detection.training.features import FeatureWriter
+
+LOCAL = "local"  # --cluster without an address: Ray on this machine alone
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,6 +58,14 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     add("--report", type=Path, metavar="FILE", help="write all figures here (default: report.json beside the model)")
     add("--split-file", type=Path, metavar="FILE", help="read the split from here, or write it if there is none")
     add("--init", type=Path, metavar="MODEL", help="start from this model's backbone instead of ImageNet's weights")
+    add(
+        "--cluster",
+        nargs="?",
+        const=os.environ.get("RAY_ADDRESS", LOCAL),
+        metavar="ADDRESS",
+        help="compute the features, which is most of the time, with Ray: on the cluster at this address, without one "
+        "on this machine; needs `pip install -r requirements-cluster.txt`, see docs/cluster.md",
+    )
     options.add_resume_options(parser)
 
 
@@ -127,16 +143,30 @@ def image_size(text: str) -> int:
     return size
 
 
+def feature_writer(cluster: str | None) -> FeatureWriter:
+    """What computes the features: this process, or Ray on a cluster or on this machine."""
+    from mask_detection.training.features import write_features
+
+    if cluster is None:
+        return write_features
+    from mask_detection.distributed.features import write_features as write_with_ray
+
+    return partial(write_with_ray, address=None if cluster == LOCAL else cluster)
+
+
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
+    cluster = vars(args).pop("cluster")
+    if cluster:
+        cli.require_ray()
     from mask_detection.training.run import RunOptions, mistakes_file, train_classifier
 
     written = [args.model, args.model.with_suffix(".tflite"), args.plot, args.report, mistakes_file(args.report)]
     outputs.check([*args.dataset, *args.background, *args.keep_out], [*written, args.split_file])
     outputs.check([args.init], written[1:])  # but a model may be trained on under its own name
-    n_unreadable = train_classifier(RunOptions(**vars(args)))
+    n_unreadable = train_classifier(RunOptions(**vars(args)), feature_writer(cluster))
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
 
 

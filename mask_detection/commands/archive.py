@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mask_detection.commands import cli, options
-from mask_detection.utils.defaults import PROJECT_FOLDER
-from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.text import printable
 
 FORMATS = ("parquet", "jsonl")
@@ -67,7 +65,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_arguments(argv)
-    _require_ray()
+    cli.require_ray()
     from mask_detection.distributed.run import process_archive
 
     outcome = process_archive(
@@ -94,12 +92,3 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     """What workers load the detector with, wherever they run: absolute paths."""
     settings = options.detector_settings(args)
     return {name: value.absolute() if isinstance(value, Path) else value for name, value in settings.items()}
-
-
-def _require_ray() -> None:
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # read at the import: Ray would start again when interrupted
-    try:
-        import ray.data  # noqa: F401
-    except ModuleNotFoundError as error:
-        remedy = f"`pip install -r {PROJECT_FOLDER / 'requirements-cluster.txt'}`"
-        raise MaskDetectionError(f"{error}; this command needs Ray: run {remedy}") from None

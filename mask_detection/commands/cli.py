@@ -133,6 +133,20 @@ def _logging_to_standard_error() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def require_ray() -> None:
+    """Import Ray before anything that needs it is begun.
+
+    Raises:
+        MaskDetectionError: it is missing.
+    """
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # read at the import: Ray would start again when interrupted
+    try:
+        import ray.data  # noqa: F401
+    except ModuleNotFoundError as error:
+        remedy = f"`pip install -r {defaults.PROJECT_FOLDER / 'requirements-cluster.txt'}`"
+        raise MaskDetectionError(f"{error}; this needs Ray: run {remedy}") from None
+
+
 def import_remedy(error: ImportError) -> str:
     """One line for a library that is missing or cannot be loaded."""
     if isinstance(error, ModuleNotFoundError):

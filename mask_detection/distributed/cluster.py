@@ -10,14 +10,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import ray.data  # which sets up its logging
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mask_detection.distributed.places import open_place
 from mask_detection.utils.defaults import PROJECT_FOLDER
 from mask_detection.utils.errors import MaskDetectionError
 
@@ -100,7 +99,7 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
 
 
-def worker_count(address: str | None, resumes: bool) -> int:
+def worker_count(address: str | None, resumes: bool = False) -> int:
     """How many workers to start, so that Ray's own tasks still find a CPU: without any, Ray waits for ever.
 
     Args:
@@ -116,8 +115,8 @@ def worker_count(address: str | None, resumes: bool) -> int:
     count = workers_that_fit(free, n_nodes, n_whole)
     if not count:
         raise MaskDetectionError(
-            f"--address {address}: {free:g} CPUs are free on {n_nodes} nodes, and {n_whole + 1} are needed; add nodes, "
-            "or wait for other jobs to end (`ray status` shows both)"
+            f"Ray cluster {address}: {free:g} CPUs are free on {n_nodes} nodes, and {n_whole + 1} are needed; add "
+            "nodes, or wait for other jobs to end (`ray status` shows both)"
         )
     return count
 
@@ -145,22 +144,21 @@ def cpu_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def check_nodes(settings: dict[str, Any], class_names: list[str], job_file: str) -> None:
-    """Have each node load the networks and look for the output, before any photo is touched.
+def check_nodes(fault_of_node: Callable[..., str], *arguments: Any) -> None:
+    """Have each node try what it will need, before any photo is touched.
 
     Args:
-        settings: the arguments of :func:`mask_detection.load`.
-        class_names: that they must lead to.
-        job_file: address of a file that every node must see.
+        fault_of_node: runs on each node, and says what keeps it from working.
+        *arguments: of that function.
 
     Raises:
         MaskDetectionError: a node cannot work as this one; it is named.
     """
-    probe = ray.remote(num_cpus=0, max_retries=0)(_fault_of_node)
+    probe = ray.remote(num_cpus=0, max_retries=0)(fault_of_node)
     pending = {}
     for node in cpu_nodes():
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        call = probe.options(scheduling_strategy=affinity).remote(settings, class_names, job_file)
+        call = probe.options(scheduling_strategy=affinity).remote(*arguments)
         pending[call] = node["NodeManagerAddress"]
     for call, name in pending.items():
         try:
@@ -171,20 +169,6 @@ def check_nodes(settings: dict[str, Any], class_names: list[str], job_file: str)
             fault = f"cannot run this version of the package ({reason_of(error)}); see docs/cluster.md"
         if fault:
             raise MaskDetectionError(f"node {name}: {fault}")
-
-
-def _fault_of_node(settings: dict[str, Any], class_names: list[str], job_file: str) -> str:
-    """What keeps this node from working; empty where nothing does."""
-    import mask_detection
-
-    try:
-        detector = mask_detection.load(**settings)
-        open_place(job_file).read("a job")
-    except MaskDetectionError as error:
-        return f"{error}" if job_file not in str(error) else f"{error}; --output must be on a disk that all nodes share"
-    if [*detector.class_names] != class_names:
-        return f"{settings['classifier']}: is another model there; put the same on all nodes"
-    return ""
 
 
 def start_beside(actor_class: type) -> Any:
@@ -206,4 +190,4 @@ def _refusal(address: str | None, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
     if address is None:
         return f"Ray cannot be started here ({reason}); try again when this machine is less busy"
-    return f"--address {address}: {reason}; check the address and the token, see docs/cluster.md"
+    return f"Ray cluster {address}: {reason}; check the address and the token, see docs/cluster.md"

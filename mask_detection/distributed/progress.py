@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,21 +28,24 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def watched(tracker: Any, n_photos: int, n_before: int) -> Iterator[None]:
+def watched(
+    counts: Callable[[], Counts | None], n_photos: int, n_before: int = 0, title: str | None = None
+) -> Iterator[None]:
     """Show the progress of the job in this block, from a thread; signals interrupt the job itself.
 
     Args:
-        tracker: handle of the actor :class:`mask_detection.distributed.tracker.Tracker`.
+        counts: gives what has been done so far; None where that is not known.
         n_photos: of the whole job.
         n_before: how many of them an earlier run has done.
+        title: of the progress bar.
 
     Raises:
         MaskDetectionError: the job failed, or did nothing for ``GIVEN_UP_S``.
     """
     ended = threading.Event()
-    with tqdm(total=n_photos, initial=n_before, unit="photo", disable=None) as bar:
+    with tqdm(desc=title, total=n_photos, initial=n_before, unit="photo", disable=None) as bar:
         display = _Display(bar, n_photos, n_before)
-        thread = threading.Thread(target=display.follow, args=(tracker, ended), daemon=True)
+        thread = threading.Thread(target=display.follow, args=(counts, ended), daemon=True)
         thread.start()
         try:
             yield
@@ -59,7 +62,8 @@ def watched(tracker: Any, n_photos: int, n_before: int) -> Iterator[None]:
             thread.join()
 
 
-def _counts(tracker: Any) -> Counts | None:
+def counts_of(tracker: Any) -> Counts | None:
+    """What a :class:`mask_detection.distributed.tracker.Tracker` counted; None where that actor gives no answer."""
     try:
         return ray.get(tracker.counts.remote(), timeout=10)
     except ray.exceptions.RayError:  # at the start, or on a machine that is too busy
@@ -79,10 +83,10 @@ class _Display:
         self._seen = self._done = Counts(0, 0)
         self.gave_up = ""
 
-    def follow(self, tracker: Any, ended: threading.Event) -> None:
+    def follow(self, counts: Callable[[], Counts | None], ended: threading.Event) -> None:
         """Show counts until the job has ended, and end it where nothing moves."""
         while not ended.wait(POLL_S) and not self.gave_up:
-            self.show(_counts(tracker))
+            self.show(counts())
             if self.gave_up:
                 _interrupt_main_thread()
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from mask_detection.distributed import cluster
 from mask_detection.distributed.job import CHECKPOINT_NAME, JOB_NAME, LIST_NAME, RECORDS_NAME, Job, find_job, sole_run
 from mask_detection.distributed.photo_lists import write_photo_list
 from mask_detection.distributed.places import Place, open_place
-from mask_detection.distributed.progress import watched
+from mask_detection.distributed.progress import counts_of, watched
 from mask_detection.distributed.records import Totals, photo_schema, total_of
 from mask_detection.distributed.sinks import write_rows
 from mask_detection.distributed.tracker import Tracker
@@ -118,7 +119,7 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     n_workers = min(n_workers, math.ceil(job.n_photos / per_file))
     job.save(place)
     if address is not None:
-        cluster.check_nodes(settings, job.class_names, (place / JOB_NAME).address)
+        cluster.check_nodes(_fault_of_node, settings, job.class_names, (place / JOB_NAME).address)
     logger.info("%s photos, %s of them done before; workers: %d", f"{job.n_photos:,}", f"{n_before:,}", n_workers)
     tracker = cluster.start_beside(Tracker)
 
@@ -127,10 +128,28 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     context.use_datasource_v2 = False  # it starts 32 processes to list a few files
     context.checkpoint_config = _checkpoint(place / CHECKPOINT_NAME)
     try:
-        with watched(tracker, job.n_photos, n_before):
+        with watched(partial(counts_of, tracker), job.n_photos, n_before):
             write_rows(_rows(place, settings, tracker, n_workers, per_file), place / RECORDS_NAME, job.format)
     finally:
         context.checkpoint_config = None
+
+
+def _fault_of_node(settings: dict[str, Any], class_names: list[str], job_file: str) -> str:
+    """What keeps this node from working; empty where nothing does.
+
+    Args:
+        settings: the arguments of :func:`mask_detection.load`.
+        class_names: that they must lead to.
+        job_file: address of a file that every node must see.
+    """
+    try:
+        detector = mask_detection.load(**settings)
+        open_place(job_file).read("a job")
+    except MaskDetectionError as error:
+        return f"{error}" if job_file not in str(error) else f"{error}; --output must be on a disk that all nodes share"
+    if [*detector.class_names] != class_names:
+        return f"{settings['classifier']}: is another model there; put the same on all nodes"
+    return ""
 
 
 def _rows(place: Place, settings: dict[str, Any], tracker: Any, n_workers: int, per_file: int) -> ray.data.Dataset:

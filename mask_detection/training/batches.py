@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def batches(
-    paths: Sequence[Path], input_size: int, batch_size: int, augment: Augmentation | None = None, seed: int = 0
+    paths: Sequence[Path],
+    input_size: int,
+    batch_size: int,
+    augment: Augmentation | None = None,
+    seed: int = 0,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Batches of images, in their order, once.
 
@@ -27,6 +32,7 @@ def batches(
         batch_size: images in a batch.
         augment: makes a random copy of each image, which takes its place.
         seed: of the copies: image i gets the same one whenever the seed is the same.
+        first: the number of the first image, where these are a part of more.
 
     Returns:
         A data set of (n, input_size, input_size, 3) float32 RGB in -1..1, n <= batch_size.
@@ -36,7 +42,7 @@ def batches(
     def load(index: np.int64) -> np.ndarray:
         image = resize(read_image(paths[int(index)]), input_size)
         if augment:
-            image = augment(image, np.random.default_rng((seed, int(index))))
+            image = augment(image, np.random.default_rng((seed, first + int(index))))
         return classifier_input([image], input_size)[0]
 
     def example(index: tf.Tensor) -> tf.Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 
 from mask_detection.data.dataset import Samples
 from mask_detection.models.mobilenet import FINE_TUNE_INPUT, HEAD_INPUT
-from mask_detection.training.augmentation import AUGMENTATIONS
+from mask_detection.training.augmentation import AUGMENTATIONS, Augmentation
 from mask_detection.training.batches import batches
 from mask_detection.training.checkpoints import Curves, PhaseCheckpoint
-from mask_detection.training.features import BATCH_SIZE, feature_batches, write_features
+from mask_detection.training.features import BATCH_SIZE, FeatureJob, FeatureWriter, feature_batches, write_features
 from mask_detection.utils.tensorflow import compiled
 
 if TYPE_CHECKING:
@@ -102,7 +102,12 @@ class Examples:
 
 
 def train(
-    model: keras.Model, training: Examples, validation: Examples, options: TrainingOptions, run_folder: Path
+    model: keras.Model,
+    training: Examples,
+    validation: Examples,
+    options: TrainingOptions,
+    run_folder: Path,
+    write: FeatureWriter = write_features,
 ) -> dict[str, Curves]:
     """Train a model in place and leave it with the weights that did best on the validation part.
 
@@ -112,6 +117,7 @@ def train(
         validation: what to measure on after each epoch.
         options: how to train.
         run_folder: from :func:`open_run_folder`; an interrupted run in it is continued.
+        write: computes the frozen part's features.
 
     Returns:
         Loss and accuracy of both parts after each epoch, for each phase.
@@ -123,20 +129,20 @@ def train(
     if options.fine_tune:
         rate = options.learning_rate * FINE_TUNE_RATE
         phases.append(Phase("fine_tune", FINE_TUNE_INPUT, options.fine_tune, options.views, rate, rate_falls=True))
-    return {phase.name: _train_phase(phase, model, training, validation, options, run_folder) for phase in phases}
+    curves = {}
+    for phase in phases:
+        frozen, learning = _cut(model, phase.boundary)
+        features = _Features(phase, frozen, options, run_folder, write)
+        curves[phase.name] = _train_phase(phase, features, learning, training, validation)
+    return curves
 
 
 def _train_phase(
-    phase: Phase,
-    model: keras.Model,
-    training: Examples,
-    validation: Examples,
-    options: TrainingOptions,
-    run_folder: Path,
+    phase: Phase, features: _Features, learning: keras.Model, training: Examples, validation: Examples
 ) -> Curves:
     import keras
 
-    frozen, learning = _cut(model, phase.boundary)
+    options = features.options
     n_steps = -(-len(training.paths) // options.batch_size)  # an epoch
     rate = phase.learning_rate
     if phase.rate_falls:
@@ -147,7 +153,7 @@ def _train_phase(
         metrics=[labelled_accuracy()],
     )
     learning.optimizer.build(learning.trainable_variables)  # so that its state can be restored
-    checkpoint = PhaseCheckpoint(run_folder, phase.name)
+    checkpoint = PhaseCheckpoint(features.run_folder, phase.name)
     checkpoint.restore_last(learning)
 
     def finish_epoch(epoch: int, values: dict[str, float]) -> None:
@@ -155,7 +161,6 @@ def _train_phase(
         if options.patience and checkpoint.epochs_done - 1 - checkpoint.best_epoch >= options.patience:
             learning.stop_training = True
 
-    features = _Features(phase, frozen, options, run_folder)
     learning.fit(
         features.of_copies(training),
         initial_epoch=checkpoint.epochs_done,
@@ -202,27 +207,30 @@ class _Features:
     frozen: keras.Model
     options: TrainingOptions
     run_folder: Path
+    write: FeatureWriter
 
     def of_copies(self, examples: Examples) -> tf.data.Dataset:
         """Of augmented copies, shuffled, without end."""
         options, files = self.options, []
         examples = examples.shuffled(options.seed)
         for number in range(min(self.phase.views, self.phase.epochs)):
-            files.append(self._file(f"copy {number + 1}"))
-            title, augment = f"{self.phase.name}: copy {number + 1}", AUGMENTATIONS[options.augmentation]
-            write_features(files[-1], self.frozen, examples.paths, title, augment, options.seed + number)
+            augment, seed = AUGMENTATIONS[options.augmentation], options.seed + number
+            files.append(self._file(f"copy {number + 1}", examples, augment, seed))
         shape = self.frozen.output_shape[1:]
         return feature_batches(files, examples.targets, examples.weights, shape, options.batch_size, options.seed)
 
     def of_originals(self, examples: Examples) -> tf.data.Dataset:
         """Of the images as they are, once."""
-        file = self._file("validation")
-        write_features(file, self.frozen, examples.paths, f"{self.phase.name}: validation")
+        file = self._file("validation", examples)
         shape = self.frozen.output_shape[1:]
         return feature_batches([file], examples.targets, examples.weights, shape, self.options.batch_size)
 
-    def _file(self, what: str) -> Path:
-        return self.run_folder / f"{self.phase.name} {what}.float16"
+    def _file(self, what: str, examples: Examples, augment: Augmentation | None = None, seed: int = 0) -> Path:
+        """Where the features are; an interrupted run may have left them."""
+        path = self.run_folder / f"{self.phase.name} {what}.float16"
+        if not path.exists():
+            self.write(path, self.frozen, FeatureJob(f"{self.phase.name}: {what}", examples.paths, augment, seed))
+        return path
 
 
 def predict(model: keras.Model, samples: Samples) -> np.ndarray:

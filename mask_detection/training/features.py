@@ -6,7 +6,8 @@ no memory that grows with the data set, and a run that was killed finds them aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,35 +28,57 @@ BATCH_SIZE = 16  # images; more take as long and 16 MB each, most of it for the 
 SHUFFLE_BYTES = 64 << 20  # memory for the window in which examples are mixed
 
 
-def write_features(
-    path: Path,
-    frozen: keras.Model,
-    images: Sequence[Path],
-    title: str,
-    augment: Augmentation | None = None,
-    seed: int = 0,
-) -> None:
-    """Run the frozen part on every image once, and store its outputs row by row; a file that exists is kept.
+@dataclass(frozen=True)
+class FeatureJob:
+    """What to run the frozen part on.
+
+    Attributes:
+        title: of the progress bar.
+        images: N files.
+        augment: makes a random copy of each image, which takes its place.
+        seed: of the copies.
+    """
+
+    title: str
+    images: Sequence[Path]
+    augment: Augmentation | None = None
+    seed: int = 0
+
+
+FeatureWriter = Callable[[Path, "keras.Model", FeatureJob], None]
+
+
+def write_features(path: Path, frozen: keras.Model, job: FeatureJob) -> None:
+    """Run the frozen part on every image once, and store its outputs row by row.
 
     Args:
         path: where to.
         frozen: maps (n, S, S, 3) images to (n, …) features.
-        images: N files.
-        title: of the progress bar.
-        augment: makes a random copy of each image, which takes its place.
-        seed: of the copies.
+        job: its images.
 
     Raises:
         MaskDetectionError: the disk is full.
     """
-    if path.exists():
-        return
-    data = batches(images, frozen.input_shape[1], BATCH_SIZE, augment, seed)
-    n_batches = -(-len(images) // BATCH_SIZE)
-    predict = compiled(frozen)
+    n_batches = -(-len(job.images) // BATCH_SIZE)
+    rows = feature_rows(compiled(frozen), frozen.input_shape[1], job)
     with atomic_write(path) as part, part.open("wb") as file:
-        for batch in tqdm(data, title, n_batches, unit="batch", disable=None, leave=False):
-            file.write(predict(batch).astype(STORED).tobytes())
+        for batch in tqdm(rows, job.title, n_batches, unit="batch", disable=None, leave=False):
+            file.write(batch)
+
+
+def feature_rows(
+    predict: Callable[[np.ndarray], np.ndarray], input_size: int, job: FeatureJob, first: int = 0
+) -> Iterator[bytes]:
+    """The rows of a file of features, a batch at a time.
+
+    Args:
+        predict: maps (n, S, S, 3) images to (n, …) features.
+        input_size: S.
+        job: the images.
+        first: the number of the first image, where these are a part of more.
+    """
+    for batch in batches(job.images, input_size, BATCH_SIZE, job.augment, job.seed, first):
+        yield predict(batch).astype(STORED).tobytes()
 
 
 def feature_batches(

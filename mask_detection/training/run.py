@@ -13,6 +13,7 @@ import numpy as np
 from mask_detection.data import dataset, splits
 from mask_detection.models.base import ModelInfo
 from mask_detection.training import balance, checkpoints, classifier, report
+from mask_detection.training.features import FeatureWriter, write_features
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import check_can_write
 from mask_detection.utils.text import one_line, printable
@@ -88,8 +89,12 @@ class Trained:
     probabilities: np.ndarray
 
 
-def train_classifier(options: RunOptions) -> int:
+def train_classifier(options: RunOptions, write: FeatureWriter = write_features) -> int:
     """Run it all, and print what comes out.
+
+    Args:
+        options: what to do.
+        write: computes the frozen part's features.
 
     Returns:
         How many images were excluded because they cannot be read.
@@ -107,7 +112,7 @@ def train_classifier(options: RunOptions) -> int:
     arguments = checkpoints.plain(options, without=OUTPUTS)
     identity = {"arguments": arguments, "dataset_fingerprint": facts["dataset_fingerprint"]}
     with checkpoints.open_run_folder(options.model, identity, options.resume, options.restart) as run_folder:
-        trained = learn(options, split, background, class_weights, run_folder)
+        trained = learn(options, split, background, class_weights, run_folder, write)
         write_results(options, {"arguments": arguments, **facts}, split.test, trained)
     return n_unreadable
 
@@ -145,6 +150,7 @@ def learn(
     background: tuple[Path, ...],
     class_weights: np.ndarray,
     run_folder: Path,
+    write: FeatureWriter,
 ) -> Trained:
     """Train and save the model."""
     from mask_detection.utils.tensorflow import start_tensorflow
@@ -163,7 +169,7 @@ def learn(
         classifier.Examples.of(split.train, training, class_weights),
         classifier.Examples.of(split.validation, validation, class_weights),
     )
-    curves = classifier.train(model, *examples, options, run_folder)
+    curves = classifier.train(model, *examples, options, run_folder, write)
     bias = shift_decision(model, options.bias_for, split.validation) if options.bias_for else {}
     save_model(model, options.model, class_names, bias)
     export(options.model, model, class_names)
