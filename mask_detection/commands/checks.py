@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = defaults.PROJECT_FOLDER / "requirements.txt"
 REINSTALL = f"run `pip install -r {REQUIREMENTS}` in a fresh virtual environment"
+OPTIONAL_REQUIREMENTS = {
+    "requirements-serve.txt": "--serve and --mqtt",
+    "requirements-cluster.txt": "archive and --cluster",
+}
 MODULES = {  # called other than the library
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "opencv-python": "cv2",
@@ -85,6 +89,9 @@ def versions() -> Iterator[Finding]:
         if name != "tensorflow":
             yield _library(name, requirement)
     yield _library("h5py", "h5py")
+    for file, purpose in OPTIONAL_REQUIREMENTS.items():
+        for line in _requirement_lines(REQUIREMENTS.with_name(file)):
+            yield _optional_library(line, f"`pip install -r {REQUIREMENTS.with_name(file)}`", purpose)
 
 
 def _commit() -> str:
@@ -98,8 +105,11 @@ def _commit() -> str:
 
 def _requirements() -> dict[str, str]:
     """What ``requirements.txt`` asks for on this machine, by the library's name."""
-    lines = _requirement_lines(REQUIREMENTS)
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines if _is_meant(line)}
+    return {_name_of(line): line for line in _requirement_lines(REQUIREMENTS) if _is_meant(line)}
+
+
+def _name_of(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 
 def _requirement_lines(path: Path) -> Iterator[str]:
@@ -136,10 +146,19 @@ def _library(name: str, requirement: str) -> Finding:
     return _version(name, version, requirement)
 
 
-def _version(name: str, version: str, requirement: str) -> Finding:
+def _optional_library(requirement: str, command: str, purpose: str) -> Finding:
+    """One that only some options need: it is no fault where it is missing."""
+    name = _name_of(requirement)
+    try:
+        return _version(name, importlib.metadata.version(name), requirement, f"run {command}")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, f"none; {purpose} need {command}")
+
+
+def _version(name: str, version: str, requirement: str, remedy: str = REINSTALL) -> Finding:
     if _fits(version, requirement):
         return Finding(name, version)
-    return Finding(name, version, f"{name} {version}: is not the release that is needed, {requirement}; {REINSTALL}")
+    return Finding(name, version, f"{name} {version}: is not the release that is needed, {requirement}; {remedy}")
 
 
 def _fits(version: str, requirement: str) -> bool:

@@ -170,11 +170,25 @@ def test_releases_out_of_range_and_missing_libraries_are_named(examine, folder, 
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# ours\nnumpy>=99\nno-such-library\nscipy>=1.0,<99  # fine\ntensorflow>=2.18,<2.22\n")
     monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
+    monkeypatch.setattr(checks, "OPTIONAL_REQUIREMENTS", {})
     report = examine("--face", folder, tensorflow=SandboxResult(["2.10.1", "2.10.0"]))
     old_numpy, missing, old_tensorflow = report.faults
     assert "is not the release that is needed, numpy>=99; run `pip install -r" in old_numpy
     assert "No module named 'no-such-library'; run `pip install -r" in missing
     assert old_tensorflow.startswith("tensorflow 2.10.1: is not the release that is needed, tensorflow>=2.18,<2.22")
+
+
+def test_what_only_some_options_need_may_be_missing_but_not_too_old(examine, folder, tmp_path, monkeypatch):
+    (tmp_path / "requirements.txt").write_text("tensorflow>=2\n")
+    (tmp_path / "some.txt").write_text("no-such-library[extra]>=1\nnumpy>=99\n")
+    monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
+    monkeypatch.setattr(checks, "OPTIONAL_REQUIREMENTS", {"some.txt": "--this and --that"})
+    report = examine("--face", folder)
+    missing = report.sections["versions"]["no-such-library"]
+    assert missing == f"none; --this and --that need `pip install -r {tmp_path / 'some.txt'}`"
+    (old,) = report.faults
+    assert old.startswith("numpy ")
+    assert f"numpy>=99; run `pip install -r {tmp_path / 'some.txt'}`" in old
 
 
 # --- face detectors ---

@@ -15,6 +15,7 @@ from mask_detection.models.mobilenet import FINE_TUNE_INPUT, build_model
 from mask_detection.training import features
 from mask_detection.training.augmentation import street_copy
 from mask_detection.training.features import FeatureJob
+from mask_detection.utils.errors import MaskDetectionError
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("one_ray")]
 N_IMAGES = 40  # which is no multiple of what a task takes
@@ -38,9 +39,14 @@ def images(tmp_path: Path, make_dataset) -> list[Path]:
     return sorted(make_dataset(tmp_path / "set", {"a": N_IMAGES}).rglob("*.png"))
 
 
-@pytest.mark.parametrize("augment", [None, street_copy])
-def test_features_are_those_of_one_machine(frozen, images, augment, tmp_path):
-    job = FeatureJob("copy 1", images, augment, seed=3)
+@pytest.fixture
+def _one_worker(monkeypatch):
+    """Each starts TensorFlow, which takes seconds."""
+    monkeypatch.setattr(module.cluster, "core_count", lambda: 1)
+
+
+def test_features_are_those_of_one_machine(frozen, images, tmp_path):
+    job = FeatureJob("copy 1", images, street_copy, seed=3)
     here, there = tmp_path / "here", tmp_path / "there"
     features.write_features(here, frozen, job)
     module.write_features(there, frozen, job, address=None)
@@ -48,13 +54,15 @@ def test_features_are_those_of_one_machine(frozen, images, augment, tmp_path):
     assert there.read_bytes() == here.read_bytes()
 
 
-def test_an_image_that_no_worker_finds_leaves_no_file(frozen, images, tmp_path, errors):
+@pytest.mark.usefixtures("_one_worker")
+def test_an_image_that_no_worker_finds_leaves_no_file(frozen, images, tmp_path):
     images[-1].unlink()
-    with pytest.raises(module.MaskDetectionError, match=f"{images[-1].name}.*--resume"):
+    with pytest.raises(MaskDetectionError, match=f"{images[-1].name}.*--resume"):
         module.write_features(tmp_path / "features", frozen, FeatureJob("copy 1", images), address=None)
     assert not [*tmp_path.glob("features*")]
 
 
+@pytest.mark.usefixtures("_one_worker")
 def test_the_script_trains_the_same_model(tmp_path, make_dataset, shipped_model):
     dataset = make_dataset(tmp_path / "set", {"a": 12, "b": 12})
     values = []
@@ -62,7 +70,7 @@ def test_the_script_trains_the_same_model(tmp_path, make_dataset, shipped_model)
         (tmp_path / name).mkdir()
         model = tmp_path / name / "model.h5"
         arguments = ["--dataset", dataset, "--init", shipped_model, "--model", model, "--image-size", 64]
-        arguments += ["--epochs", 2, "--views", 2, "--learning-rate", 0.01, *options]
+        arguments += ["--epochs", 2, "--views", 1, "--learning-rate", 0.01, *options]
         assert train_mask_detector.main([str(argument) for argument in arguments]) == cli.EXIT_DONE
         with h5py.File(model) as file:
             values.append({key: file["model_weights"][key][()] for key in weights_in(file["model_weights"])})
