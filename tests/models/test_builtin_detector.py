@@ -32,7 +32,7 @@ from mask_detection.utils.boxes import box_iou
 from mask_detection.utils.defaults import BUILTIN_DETECTOR_FILE
 from mask_detection.utils.errors import MaskDetectionError
 from tests.helpers.outcomes import disk_with_room_for
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import GROUP, ROOT
 
 EXAMPLES = ROOT / "examples"
 FACE_IN_PORTRAIT = np.array([[181, 124, 348, 331]])
@@ -262,7 +262,7 @@ def test_video_by_its_own_word(shipped_detector, no_classifier, video, tmp_path)
 
 def test_photos_with_the_shipped_classifier(shipped_detector, shipped_model, tmp_path):
     output = tmp_path / "records.jsonl"
-    arguments = ["--image", EXAMPLES / "group.jpg", "--detector", "builtin", "--model", shipped_model, "--json", output]
+    arguments = ["--image", GROUP, "--detector", "builtin", "--model", shipped_model, "--json", output]
     assert detect_mask_image.main([*map(str, arguments), "--no-display"]) == cli.EXIT_DONE
     (record,) = records_of(output)
     expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))["group.jpg"]

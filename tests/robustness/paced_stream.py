@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-from tests.helpers.paths import EXAMPLES
+from tests.helpers.paths import GROUP
 
 SIZE = (1280, 720)  # width, height in pixels
 N_PICTURES = 50  # different ones, again and again
@@ -22,7 +22,7 @@ QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 80)
 
 def pictures() -> list[bytes]:
     """JPEGs of the example's group, moving sideways."""
-    image = cv2.resize(cv2.imread(str(EXAMPLES / "group.jpg")), SIZE, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(cv2.imread(str(GROUP)), SIZE, interpolation=cv2.INTER_AREA)
     shifts = (round(40 * np.sin(2 * np.pi * i / N_PICTURES)) for i in range(N_PICTURES))
     return [cv2.imencode(".jpg", np.roll(image, shift, axis=1), QUALITY)[1].tobytes() for shift in shifts]
 

@@ -15,7 +15,7 @@ from mask_detection.data.duplicates import find_groups
 from mask_detection.models.convert import load_export
 from mask_detection.models.load import load_face_detector
 from mask_detection.utils import cache, downloads
-from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.paths import GROUP, ROOT
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_damaged_cache_costs_no_more_than_time(kind, place, tiny_model, shared
     uses = {
         "yunet": lambda: load_face_detector("yunet", detector),
         "classifier": lambda: load_export(model),
-        "groups": lambda: find_groups([EXAMPLES / "group.jpg", EXAMPLES / "group.jpg"]),
+        "groups": lambda: find_groups([GROUP, GROUP]),
     }
     if kind == "classifier":
         model.with_suffix(".tflite").mkdir()  # so that the export goes to the cache

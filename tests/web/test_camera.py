@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.browser import FAKE_CAMERA, TIMEOUT_MS, downloaded, look_at, open_page, true_counts
-from tests.helpers.paths import EXAMPLES
+from tests.helpers.paths import EXAMPLES, GROUP
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -23,7 +23,7 @@ SETTLED_AFTER = 50  # frames
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Arguments for a Chromium whose camera shows the people of the example, who sway."""
-    image = cv2.imread(str(EXAMPLES / "group.jpg"))
+    image = cv2.imread(str(GROUP))
     video = tmp_path_factory.mktemp("camera") / "group.mjpeg"
     shifts = [*range(0, 40, 8), *range(40, 0, -8)]
     frames = (np.roll(image, shift, axis=1) for shift in shifts)
@@ -69,7 +69,7 @@ def test_memory_stays_as_it_is_over_many_frames(new_page, server):
     """A strip of faces, which costs a tenth of a whole frame: the same calls to LiteRT.js."""
     page = new_page()
     page.goto(f"{server.address}settings.json")
-    image = cv2.imread(str(EXAMPLES / "group.jpg"))[120:520]
+    image = cv2.imread(str(GROUP))[120:520]
     strip = cv2.resize(image, (288, 96), interpolation=cv2.INTER_AREA)
     strip = cv2.copyMakeBorder(strip, 0, 0, 64, 64, cv2.BORDER_CONSTANT, value=(90, 90, 90))
     png = b64encode(cv2.imencode(".png", strip)[1].tobytes()).decode()

@@ -10,7 +10,7 @@ import pytest
 from mask_detection.commands import site as sites
 from tests.helpers.browser import TIMEOUT_MS, look_at, open_page, served
 from tests.helpers.images import png
-from tests.helpers.paths import EXAMPLES
+from tests.helpers.paths import EXAMPLES, GROUP
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -117,7 +117,7 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(page):
 def test_nothing_runs_over_the_edge(new_page, server, width, scheme):
     page = new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     open_page(page, server.address)
-    look_at(page, EXAMPLES / "group.jpg")
+    look_at(page, GROUP)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     ground, ink = page.evaluate(
         """() => [document.documentElement, document.body].map((element, i) =>
