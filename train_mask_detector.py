@@ -103,7 +103,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=options.count,
         default=5,
-        help="epochs without progress before it stops; 0: never (default: %(default)s)",
+        help="epochs without progress before it stops and takes the best; 0: never, and the last one counts (default: "
+        "%(default)s)",
     )
     add(
         "--class-weight",

@@ -36,7 +36,8 @@ class TrainingOptions:
         views: how many augmented copies of each training image the frozen part is run on. The epochs use them in turn,
             so more of them cost time and make overfitting harder.
         augmentation: their kind, a key of ``mask_detection.training.augmentation.AUGMENTATIONS``.
-        patience: stop a phase after this many epochs without a better validation loss; 0 never stops early.
+        patience: stop a phase after this many epochs without a better validation loss; 0 never stops, and ends
+            with the last weights instead of the best: a rate that falls to 0 needs no choice.
         seed: of everything random.
     """
 
@@ -109,7 +110,7 @@ def train(
     run_folder: Path,
     write: FeatureWriter = write_features,
 ) -> dict[str, Curves]:
-    """Train a model in place and leave it with the weights that did best on the validation part.
+    """Train a model in place and leave it with the weights that did best on the validation part, or the last.
 
     Args:
         model: from :func:`mask_detection.models.mobilenet.build_model`.
@@ -171,7 +172,10 @@ def _train_phase(
         shuffle=False,  # the data set is shuffled already
         verbose=2,
     )
-    checkpoint.restore_best(learning)
+    if options.patience:
+        checkpoint.restore_best(learning)
+    else:
+        checkpoint.restore_last(learning)
     return checkpoint.curves
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import train_mask_detector
 from mask_detection.commands import cli
+from mask_detection.models.keras_file import load_keras_model
 from mask_detection.models.load import load_classifier
 from mask_detection.training.checkpoints import PhaseCheckpoint
 from mask_detection.training.classifier import labelled_accuracy
@@ -184,16 +186,24 @@ def test_there_must_be_something_to_resume(train, errors):
     assert "holds no interrupted run" in errors()[-1]
 
 
-def test_it_stops_early_and_keeps_the_best_weights(train, monkeypatch):
-    losses = iter([0.5, 0.4, 0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize(("epochs", "patience", "n_epochs", "kept"), [(50, 2, 4, 1), (5, 0, 5, -1)])
+def test_it_stops_early_with_the_best_weights_or_never_with_the_last(
+    train, monkeypatch, epochs, patience, n_epochs, kept
+):
+    losses, weights = [0.5, 0.4, 0.6, 0.7, 0.8], []
     keep = PhaseCheckpoint.keep
-    monkeypatch.setattr(
-        PhaseCheckpoint, "keep", lambda self, model, values: keep(self, model, {**values, "val_loss": next(losses)})
-    )
 
-    _, folder = train("--epochs", 50, "--patience", 2)
+    def keep_and_note(self: PhaseCheckpoint, model: Any, values: dict[str, float]) -> None:
+        keep(self, model, {**values, "val_loss": losses[len(weights)]})
+        weights.append(model.layers[-1].get_weights()[0])
 
-    assert report_of(folder)["curves"]["head"]["val_loss"] == [0.5, 0.4, 0.6, 0.7]
+    monkeypatch.setattr(PhaseCheckpoint, "keep", keep_and_note)
+    _, folder = train("--epochs", epochs, "--patience", patience)
+
+    assert report_of(folder)["curves"]["head"]["val_loss"] == losses[:n_epochs]
+    model, _ = load_keras_model(folder / "model.h5")
+    np.testing.assert_array_equal(model.layers[-1].get_weights()[0], weights[kept])
+    assert not np.array_equal(weights[1], weights[-1])
 
 
 def test_same_seed_same_split_and_the_split_file_repeats_it(train, tmp_path):
