@@ -80,13 +80,17 @@ def store() -> Iterator[Callable[[str, bytes], str]]:
 
 
 @pytest.fixture(scope="package")
-def one_ray(store: object) -> Iterator[None]:
-    """Ray on this machine, started once; a run's own start is left away."""
+def _ray_runs(store: object) -> Iterator[None]:
     from mask_detection.distributed import cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
         patch.setenv("RAY_worker_niceness", "0")  # otherwise its processes wait for all others of the machine
         with cluster.ray_session(None):
-            patch.setattr(cluster, "ray_session", lambda address: nullcontext())
             yield
+
+
+@pytest.fixture
+def one_ray(_ray_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray on this machine, started once for all tests; a run's own start is left away."""
+    monkeypatch.setattr("mask_detection.distributed.cluster.ray_session", lambda address: nullcontext())

@@ -62,14 +62,14 @@ def test_an_image_that_no_worker_finds_leaves_no_file(frozen, images, tmp_path):
     assert not [*tmp_path.glob("features*")]
 
 
-@pytest.mark.usefixtures("_one_worker")
-def test_the_script_trains_the_same_model(tmp_path, make_dataset, shipped_model):
+@pytest.mark.usefixtures("_one_worker", "tiny_backbone")
+def test_the_script_trains_the_same_model(tmp_path, make_dataset):
     dataset = make_dataset(tmp_path / "set", {"a": 12, "b": 12})
     values = []
     for name, *options in [("here",), ("there", "--cluster")]:
         (tmp_path / name).mkdir()
         model = tmp_path / name / "model.h5"
-        arguments = ["--dataset", dataset, "--init", shipped_model, "--model", model, "--image-size", 64]
+        arguments = ["--dataset", dataset, "--model", model, "--image-size", 64]
         arguments += ["--epochs", 2, "--views", 1, "--learning-rate", 0.01, *options]
         assert train_mask_detector.main([str(argument) for argument in arguments]) == cli.EXIT_DONE
         with h5py.File(model) as file:

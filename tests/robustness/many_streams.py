@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from tests.helpers.paths import ROOT
 
@@ -193,6 +194,8 @@ def is_flat(samples: Sequence[Sample]) -> bool:
     quarter = max(1, len(samples) // 4)
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     first, last = (Sample(*(max(column) for column in zip(*part, strict=True))) for part in (early, late))
+    tenths = np.array_split([each.mib for each in samples], 10)
+    print("MiB, mean of each tenth:", *(f"{part.mean():.0f}" for part in tenths if len(part)), flush=True)
     print(f"second quarter, at most: {first}\nlast quarter, at most:   {last}", flush=True)
     grown = last.mib > 1.1 * first.mib + 20
     return not grown and all(now <= before + 4 for before, now in zip(first[1:], last[1:], strict=True))
