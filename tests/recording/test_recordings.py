@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import detect_mask_video
 from mask_detection.commands import cli
 from mask_detection.inference.detections import Detections
 from mask_detection.io.sources import Frame
@@ -138,6 +139,26 @@ def test_old_segments_are_deleted_and_nothing_else(play_cards, tmp_path):
 
 
 # --- clips ---
+
+
+def test_sources_that_end_one_after_the_other_may_share_what_is_kept(tmp_path, tiny_model, errors):
+    """The last file of the first source is large, so that files of the one that has ended before have to go."""
+    flat, noise = np.zeros((120, 160, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    front = write_video(tmp_path / "front.avi", [flat] * 20 + [noise] * 5)
+    back = write_video(tmp_path / "back.avi", [flat] * 25)
+
+    def sizes_in(folder: Path, *options: object) -> dict[str, int]:
+        folder.mkdir()
+        arguments = ["--source", front, back, "--output", folder / "{source}.avi", "--segment", "1s", *options]
+        arguments += ["--no-display", "--detector", "haar", "--model", tiny_model]
+        assert detect_mask_video.main([str(argument) for argument in arguments]) == cli.EXIT_DONE
+        return {path.name: path.stat().st_size for path in folder.glob("*.avi")}
+
+    everything = sizes_in(tmp_path / "all")
+    n_bytes = sum(everything.values()) - max(everything.values())
+    kept = sizes_in(tmp_path / "kept", "--keep", n_bytes)
+    assert "front-000003.avi" in kept
+    assert not any("rror" in line for line in errors())
 
 
 def record_clips(n_frames: int, alarms: list[int], **how: float) -> list[Tape]:

@@ -103,6 +103,7 @@ class Recordings:
         manifest = self._stack.enter_context(open_manifest(path, mend))
         if self._retention:
             self._retention.manifests.append(manifest)
+            self._stack.callback(self._retention.manifests.remove, manifest)  # other sources may end after this one
             self._retention.tidy()
         return manifest
 
