@@ -146,10 +146,11 @@ def image_size(text: str) -> int:
 
 def feature_writer(cluster: str | None) -> FeatureWriter:
     """What computes the features: this process, or Ray on a cluster or on this machine."""
-    from mask_detection.training.features import write_features
-
     if cluster is None:
+        from mask_detection.training.features import write_features
+
         return write_features
+    cli.require_ray()
     from mask_detection.distributed.features import write_features as write_with_ray
 
     return partial(write_with_ray, address=None if cluster == LOCAL else cluster)
@@ -159,15 +160,13 @@ def feature_writer(cluster: str | None) -> FeatureWriter:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see the top of the file."""
     args = parse_arguments(argv)
-    cluster = vars(args).pop("cluster")
-    if cluster:
-        cli.require_ray()
+    write_features = feature_writer(vars(args).pop("cluster"))
     from mask_detection.training.run import RunOptions, mistakes_file, train_classifier
 
     written = [args.model, args.model.with_suffix(".tflite"), args.plot, args.report, mistakes_file(args.report)]
     outputs.check([*args.dataset, *args.background, *args.keep_out], [*written, args.split_file])
     outputs.check([args.init], written[1:])  # but a model may be trained on under its own name
-    n_unreadable = train_classifier(RunOptions(**vars(args)), feature_writer(cluster))
+    n_unreadable = train_classifier(RunOptions(**vars(args)), write_features)
     return cli.EXIT_SOME_FAILED if n_unreadable else cli.EXIT_DONE
 
 

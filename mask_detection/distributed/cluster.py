@@ -48,6 +48,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         except Exception as error:  # Ray raises many kinds
             raise MaskDetectionError(_refusal(address, error)) from None
         try:
+            ray.data.DataContext.get_current().enable_progress_bars = False  # ours are shown
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
             yield
@@ -169,6 +170,31 @@ def check_nodes(fault_of_node: Callable[..., str], *arguments: Any) -> None:
             fault = f"cannot run this version of the package ({reason_of(error)}); see docs/cluster.md"
         if fault:
             raise MaskDetectionError(f"node {name}: {fault}")
+
+
+def in_workers(
+    data: ray.data.Dataset, worker_class: type, arguments: tuple[Any, ...], rows_per_task: int, n_workers: int
+) -> ray.data.Dataset:
+    """Have workers turn data into other data, so many rows at a time.
+
+    Args:
+        data: what they get, as Arrow tables.
+        worker_class: takes the arguments; called with a table, it gives another one.
+        arguments: of each worker.
+        rows_per_task: in a table; what a worker that dies loses at most.
+        n_workers: processes.
+
+    Returns:
+        What is computed when it is written or read.
+    """
+    return data.repartition(target_num_rows_per_block=rows_per_task).map_batches(
+        worker_class,
+        fn_constructor_args=arguments,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=WORKER_CPUS,
+        compute=ray.data.ActorPoolStrategy(size=n_workers),
+    )
 
 
 def start_beside(actor_class: type) -> Any:

@@ -17,7 +17,7 @@ from mask_detection.distributed import cluster
 from mask_detection.distributed.progress import watched
 from mask_detection.distributed.tracker import Counts
 from mask_detection.io.images import read_image
-from mask_detection.training.features import BATCH_SIZE, STORED, FeatureJob, feature_rows
+from mask_detection.training.features import BATCH_SIZE, FeatureJob, bytes_of_row, feature_rows
 from mask_detection.utils.errors import MaskDetectionError
 from mask_detection.utils.files import atomic_write
 from mask_detection.utils.tensorflow import compiled, start_tensorflow
@@ -42,7 +42,7 @@ def write_features(path: Path, frozen: keras.Model, job: FeatureJob, *, address:
         MaskDetectionError: the disk is full, or the cluster could not do it.
     """
     job = replace(job, images=[image.absolute() for image in job.images])
-    row_bytes = int(np.prod(frozen.output_shape[1:])) * np.dtype(STORED).itemsize
+    row_bytes = bytes_of_row(frozen.output_shape[1:])
     n_done = 0
     with (
         cluster.ray_session(address),
@@ -63,18 +63,9 @@ def _computed(frozen: keras.Model, job: FeatureJob, address: str | None) -> Iter
     n_workers = min(cluster.worker_count(address), len(starts))
     if address is not None:
         cluster.check_nodes(_fault_of_node, images[0][0])
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     parts = ray.data.from_arrow(pa.table({"first": [*starts], "images": images}))
-    computed = parts.repartition(target_num_rows_per_block=1).map_batches(
-        FeatureWorker,
-        fn_constructor_args=(frozen.to_json(), frozen.get_weights(), replace(job, images=())),
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=cluster.WORKER_CPUS,
-        compute=ray.data.ActorPoolStrategy(size=n_workers),
-    )
-    for row in computed.iter_rows():
+    arguments = (frozen.to_json(), frozen.get_weights(), replace(job, images=()))
+    for row in cluster.in_workers(parts, FeatureWorker, arguments, 1, n_workers).iter_rows():
         if row["error"]:
             raise MaskDetectionError(row["error"])
         yield row["first"], row["rows"]
@@ -114,9 +105,9 @@ class FeatureWorker:
         return pa.Table.from_pylist([self._computed(**part) for part in batch.to_pylist()], schema=COMPUTED)
 
     def _computed(self, first: int, images: list[str]) -> dict[str, Any]:
-        job = replace(self._job, images=[Path(image) for image in images])
+        job = replace(self._job, images=[Path(image) for image in images], first=first)
         try:
-            rows = b"".join(feature_rows(self._predict, self._input_size, job, first))
+            rows = b"".join(feature_rows(self._predict, self._input_size, job))
         except Exception as error:  # TensorFlow wraps what reading an image raises
             return {"first": first, "rows": b"", "error": cluster.reason_of(error)}
         return {"first": first, "rows": rows, "error": ""}

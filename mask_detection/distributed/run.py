@@ -124,7 +124,6 @@ def _run(place: Place, job: Job, settings: dict[str, Any], address: str | None, 
     tracker = cluster.start_beside(Tracker)
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     context.use_datasource_v2 = False  # it starts 32 processes to list a few files
     context.checkpoint_config = _checkpoint(place / CHECKPOINT_NAME)
     try:
@@ -155,14 +154,7 @@ def _fault_of_node(settings: dict[str, Any], class_names: list[str], job_file: s
 def _rows(place: Place, settings: dict[str, Any], tracker: Any, n_workers: int, per_file: int) -> ray.data.Dataset:
     """The rows to be: Ray Data computes them where they are written."""
     photos = ray.data.read_parquet((place / LIST_NAME).path, filesystem=place.filesystem, num_cpus=READER_CPUS)
-    return photos.repartition(target_num_rows_per_block=per_file).map_batches(
-        PhotoDetector,
-        fn_constructor_args=(settings, tracker),
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=cluster.WORKER_CPUS,
-        compute=ray.data.ActorPoolStrategy(size=n_workers),
-    )
+    return cluster.in_workers(photos, PhotoDetector, (settings, tracker), per_file, n_workers)
 
 
 def _checkpoint(place: Place) -> CheckpointConfig:

@@ -134,16 +134,14 @@ def train(
     for phase in phases:
         frozen, learning = _cut(model, phase.boundary)
         features = _Features(phase, frozen, options, run_folder, write)
-        curves[phase.name] = _train_phase(phase, features, learning, training, validation)
+        curves[phase.name] = _train_phase(features, learning, training, validation)
     return curves
 
 
-def _train_phase(
-    phase: Phase, features: _Features, learning: keras.Model, training: Examples, validation: Examples
-) -> Curves:
+def _train_phase(features: _Features, learning: keras.Model, training: Examples, validation: Examples) -> Curves:
     import keras
 
-    options = features.options
+    phase, options = features.phase, features.options
     n_steps = -(-len(training.paths) // options.batch_size)  # an epoch
     rate = phase.learning_rate
     if phase.rate_falls:

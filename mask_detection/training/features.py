@@ -37,12 +37,14 @@ class FeatureJob:
         images: N files.
         augment: makes a random copy of each image, which takes its place.
         seed: of the copies.
+        first: the number of the first image, where these are a part of more.
     """
 
     title: str
     images: Sequence[Path]
     augment: Augmentation | None = None
     seed: int = 0
+    first: int = 0
 
 
 FeatureWriter = Callable[[Path, "keras.Model", FeatureJob], None]
@@ -66,19 +68,21 @@ def write_features(path: Path, frozen: keras.Model, job: FeatureJob) -> None:
             file.write(batch)
 
 
-def feature_rows(
-    predict: Callable[[np.ndarray], np.ndarray], input_size: int, job: FeatureJob, first: int = 0
-) -> Iterator[bytes]:
+def feature_rows(predict: Callable[[np.ndarray], np.ndarray], input_size: int, job: FeatureJob) -> Iterator[bytes]:
     """The rows of a file of features, a batch at a time.
 
     Args:
         predict: maps (n, S, S, 3) images to (n, …) features.
         input_size: S.
         job: the images.
-        first: the number of the first image, where these are a part of more.
     """
-    for batch in batches(job.images, input_size, BATCH_SIZE, job.augment, job.seed, first):
+    for batch in batches(job.images, input_size, BATCH_SIZE, job.augment, job.seed, job.first):
         yield predict(batch).astype(STORED).tobytes()
+
+
+def bytes_of_row(shape: tuple[int, ...]) -> int:
+    """How many bytes the features of one image take in a file."""
+    return int(np.prod(shape)) * np.dtype(STORED).itemsize
 
 
 def feature_batches(
@@ -104,7 +108,7 @@ def feature_batches(
     """
     import tensorflow as tf
 
-    row_bytes = int(np.prod(shape)) * np.dtype(STORED).itemsize
+    row_bytes = bytes_of_row(shape)
     rows = tf.data.FixedLengthRecordDataset([str(path) for path in paths], row_bytes)
     rows = rows.apply(tf.data.experimental.assert_cardinality(len(paths) * len(targets)))
     data = tf.data.Dataset.zip(rows, tf.data.Dataset.from_tensor_slices((targets, weights)).repeat(len(paths)))
