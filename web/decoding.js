@@ -112,6 +112,23 @@ function overlap(a, b) {
 }
 
 /**
+ * Make masks worn wrong less probable on small faces.
+ * @param {ArrayLike<number>} ofClassifier
+ * @param {number[]} box
+ * @param {{columns: number[], nose_seen_from: number}} rule the columns concerned, and from which size on in pixels the
+ *     probabilities stay as they are
+ */
+export function weighWornWrong(ofClassifier, box, rule) {
+  const size = Math.sqrt(area(box));
+  const weighed = Array.from(ofClassifier);
+  if (!rule.columns.length || size >= rule.nose_seen_from) return weighed;
+  const weight = fround(size / rule.nose_seen_from);
+  for (const column of rule.columns) weighed[column] = fround(weighed[column] * weight);
+  const sum = weighed.reduce((total, probability) => fround(total + probability), 0);
+  return weighed.map((probability) => fround(probability / sum));
+}
+
+/**
  * Join the probabilities of the classifier and of the detector for one face.
  * @param {ArrayLike<number>} ofClassifier
  * @param {number[]} ofDetector

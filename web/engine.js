@@ -1,6 +1,6 @@
 // Both networks, run by LiteRT.js: an image goes in, faces come out. The page's worker is its only user.
 
-import { cellCount, join, keepFaces, proposals } from "./decoding.js";
+import { cellCount, join, keepFaces, proposals, weighWornWrong } from "./decoding.js";
 import { classifierInput, cropSquare, detectorInput, isKnownPreprocessing } from "./preprocessing.js";
 import { parseModel, withExpandedWeights, withShapes } from "./tflite.js";
 import { Tracker } from "./tracking.js";
@@ -109,7 +109,7 @@ export class Engine {
     });
   }
 
-  /** The probabilities of a face's classes, the classifier's joined with the detector's. */
+  /** The probabilities of a face's classes: the classifier's, weighed by the face's size, joined with the detector's. */
   async #classify(image, face) {
     const { class_names, input_size, preprocessing } = this.#classifier.record;
     const square = cropSquare(face.box, image, this.#settings.classifier.crop_margin);
@@ -118,7 +118,9 @@ export class Engine {
       [1, input_size, input_size, N_CHANNELS],
       [1, class_names.length],
     ];
-    return join(await this.#classifier.run(input, ...shapes), face.probabilities, this.#settings.join);
+    const probabilities = await this.#classifier.run(input, ...shapes);
+    const weighed = weighWornWrong(probabilities, face.box, this.#settings.worn_wrong);
+    return join(weighed, face.probabilities, this.#settings.join);
   }
 }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.joining import Join
+from mask_detection.inference.joining import Join, weigh_worn_wrong
 from mask_detection.inference.pipeline import tracked_frames
 from mask_detection.io.images import AnyImage, to_bgr
 from mask_detection.io.readers import Readers
@@ -307,7 +307,7 @@ class MaskDetector:
         assert self._classifier is not None  # noqa: S101 (for the type checker)
         crops = crop_faces(frame, boxes)
         with self._classifier.in_use() as classifier:
-            return classifier.classify(crops)
+            return weigh_worn_wrong(classifier.classify(crops), boxes, self.class_names)
 
 
 def _pixels_inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:

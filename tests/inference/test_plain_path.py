@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import detect_mask_image
+from mask_detection.inference.joining import weigh_worn_wrong
 from mask_detection.io.images import read_image
 from mask_detection.models.load import load_face_detector
 from mask_detection.models.preprocessing import classifier_input, crop_faces
@@ -31,8 +32,10 @@ def check(photos: Sequence[Path], kind: str, folder: Path, predict: Callable, re
         faces = json.loads(line)["faces"]
         assert [face["box"] for face in faces] == boxes.tolist()
         if faces:
-            probabilities = predict(classifier_input(crop_faces(frame, boxes), 224))
-            predicted = [list(face["probabilities"]).index(face["label"]) for face in faces]
+            class_names = list(faces[0]["probabilities"])
+            given = predict(classifier_input(crop_faces(frame, boxes), 224))
+            probabilities = weigh_worn_wrong(given, boxes, class_names)
+            predicted = [class_names.index(face["label"]) for face in faces]
             expected = probabilities[range(len(faces)), predicted]
             assert [face["probability"] for face in faces] == pytest.approx(expected.tolist(), abs=TOLERANCE)
         n_faces += len(faces)

@@ -10,7 +10,7 @@ import pytest
 
 from mask_detection.commands import site as sites
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.joining import Join
+from mask_detection.inference.joining import NOSE_SEEN_FROM, Join, weigh_worn_wrong, worn_wrong_columns
 from mask_detection.inference.tracking import Tracker
 from mask_detection.models.builtin_detector import DetectorNetwork
 from mask_detection.models.face_detector import keep_faces
@@ -108,6 +108,17 @@ def test_decoding_gives_the_same_faces(in_module, settings):
     assert [face["box"] for face in found] == kept.tolist()
     np.testing.assert_allclose([face["confidence"] for face in found], scores[order], rtol=1e-6)
     np.testing.assert_allclose([face["probabilities"] for face in found], probabilities[order], rtol=1e-5)
+
+
+def test_worn_wrong_is_weighed_alike(in_module):
+    names = ("mask_weared_incorrect", "with_mask", "without_mask")
+    random = np.random.default_rng(3)
+    probabilities = random.dirichlet(np.ones(3), 40).astype(np.float32)
+    boxes = np.column_stack([np.zeros((40, 2), int), random.integers(1, 90, (40, 2))])
+    rule = {"columns": worn_wrong_columns(names), "nose_seen_from": NOSE_SEEN_FROM}
+    body = "const [a, boxes, rule] = argument; return a.map((row, i) => m.weighWornWrong(row, boxes[i], rule));"
+    found = in_module("decoding.js", body, [probabilities.tolist(), boxes.tolist(), rule])
+    np.testing.assert_array_equal(np.float32(found), weigh_worn_wrong(probabilities, boxes, names))
 
 
 @pytest.mark.parametrize(("classifier", "detector"), [(TWO, TWO), (THREE, TWO), (THREE, THREE[::-1]), (TWO, THREE)])
