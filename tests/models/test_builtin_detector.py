@@ -194,7 +194,7 @@ class TellingDetector(FaceDetector):
         self._probabilities = np.array([probabilities])
 
     def propose(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([[10.0, 10.0, 50.0, 50.0]]), np.array([0.9])
+        return np.array([[10.0, 10.0, 60.0, 60.0]]), np.array([0.9])
 
     def propose_with_classes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return *self.propose(frame), self._probabilities
