@@ -1,9 +1,9 @@
+"""What prepare makes of images, and which names and links it takes."""
+
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,49 +12,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask_detection.commands.prepare import main
-from mask_detection.data import jobs
 from tests.helpers.data_sets import (
     EXIF_ORIENTATION,
     gradient,
     hashes,
     left_out,
     made,
+    prepare,
     save,
     size_of,
     write,
 )
-from tests.helpers.outcomes import the_only_line
-from tests.helpers.paths import ROOT
 
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names and links")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """Two classes of two images each, all different."""
-    folder = tmp_path / "raw"
-    for seed, name in enumerate(("with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg")):
-        save(folder / name, seed=seed)
-    return folder
-
-
-@pytest.fixture
-def destination(tmp_path: Path) -> Path:
-    return tmp_path / "clean"
-
-
-def run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
-
-
-# Images
 
 
 def test_class_folders_become_the_same_folders_of_jpeg_files(source, destination, capsys):
     before = hashes(source)
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert made(destination) == ["with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
     assert left_out(destination) == {}
     assert hashes(source) == before
@@ -84,7 +60,7 @@ def test_every_format_becomes_a_colour_jpeg(source, destination, name, mode, opt
     path = source / "with_mask" / name
     gradient().convert(mode).save(path, **options)
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     image = cv2.imread(str(destination / "with_mask" / f"{path.stem}.jpg"))
     expected = np.asarray(gradient().convert(mode).convert("RGB"))[..., ::-1].astype(int)
     assert image.shape == (30, 40, 3)
@@ -94,7 +70,7 @@ def test_every_format_becomes_a_colour_jpeg(source, destination, name, mode, opt
 def test_16_bit_images_keep_their_brightness(source, destination):
     cv2.imwrite(str(source / "with_mask" / "deep.tiff"), np.full((30, 40), 0x8000, np.uint16))
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     image = cv2.imread(str(destination / "with_mask" / "deep.jpg"))
     np.testing.assert_allclose(image, 0x80, atol=2)
 
@@ -104,7 +80,7 @@ def test_images_are_turned_upright(source, destination):
     exif[EXIF_ORIENTATION] = 6
     save(source / "with_mask" / "turned.jpg", 40, 30, exif=exif)
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     upright = destination / "with_mask" / "turned.jpg"
     assert size_of(upright) == (30, 40)
     with Image.open(upright) as image:
@@ -120,14 +96,14 @@ def test_images_are_turned_upright(source, destination):
 def test_large_images_are_scaled_down_in_shape_and_small_ones_kept(source, destination, before, after):
     save(source / "with_mask" / "sized.png", *before)
 
-    assert run(source, destination, "--size", 20) == 0
+    assert prepare(source, destination, "--size", 20) == 0
     assert size_of(destination / "with_mask" / "sized.jpg") == after
 
 
 def test_an_image_too_long_for_jpeg_is_scaled_down(source, destination):
     save(source / "with_mask" / "long.png", 70_000, 2)
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert size_of(destination / "with_mask" / "long.jpg") == (65_500, 2)
 
 
@@ -138,7 +114,7 @@ def test_faulty_files_are_named_and_left_out(source, destination, capsys):
     write(source / "with_mask" / "text.jpg", "<html>404</html>")
     write(source / "with_mask" / "cut.png", whole[: len(whole) // 2])
 
-    assert run(source, destination) == 1
+    assert prepare(source, destination) == 1
     assert len(made(destination)) == 5
     listed = left_out(destination)
     assert set(listed) == {"with_mask/empty.jpg", "without_mask/empty.jpg", "with_mask/text.jpg", "with_mask/cut.png"}
@@ -154,7 +130,7 @@ def test_other_files_are_listed_and_hidden_ones_ignored(source, destination):
     write(source / "with_mask" / ".DS_Store", b"\0\0\0\1")
     write(source / ".cache" / "thumbnail.jpg", b"junk")
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert left_out(destination) == {"README.md": ("is not an image", "")}
 
 
@@ -163,7 +139,7 @@ def test_of_copies_the_first_is_kept(source, destination):
     write(source / "with_mask" / "0.jpg", data)
     write(source / "with_mask" / "copy of 1.png", data)
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert made(destination) == ["with_mask/0.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
     assert left_out(destination) == {
         "with_mask/1.jpg": ("is a copy", "with_mask/0.jpg"),
@@ -174,7 +150,7 @@ def test_of_copies_the_first_is_kept(source, destination):
 def test_copies_in_two_classes_are_all_left_out_with_a_warning(source, destination, capsys):
     write(source / "without_mask" / "1.jpg", (source / "with_mask" / "1.jpg").read_bytes())
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert made(destination) == ["with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
     assert left_out(destination) == {
         "with_mask/1.jpg": ("has a copy in another class", "without_mask/1.jpg"),
@@ -188,7 +164,7 @@ def test_a_class_in_two_splits_is_one_class(tmp_path, destination):
     write(tmp_path / "raw" / "Train" / "with_mask" / "7.png", original.read_bytes())
     save(tmp_path / "raw" / "Train" / "with_mask" / "8.png", seed=1)
 
-    assert run(tmp_path / "raw", destination) == 0
+    assert prepare(tmp_path / "raw", destination) == 0
     assert made(destination) == ["Test/with_mask/1.jpg", "Train/with_mask/8.jpg"]
     assert left_out(destination) == {"Train/with_mask/7.png": ("is a copy", "Test/with_mask/1.png")}
 
@@ -198,7 +174,7 @@ def test_names_that_would_be_the_same_get_numbers(tmp_path, destination):
     for seed, name in enumerate(names):
         save(tmp_path / "raw" / name, 40 + seed, seed=seed)
 
-    assert run(tmp_path / "raw", destination) == 0
+    assert prepare(tmp_path / "raw", destination) == 0
     assert len({name.lower() for name in made(destination)}) == len(names)
     assert {size_of(destination / name)[0] for name in made(destination)} == {40, 41, 42, 43, 44}
     assert left_out(destination) == {}
@@ -207,7 +183,7 @@ def test_names_that_would_be_the_same_get_numbers(tmp_path, destination):
 def test_overlong_names_are_shortened(source, destination):
     save(source / "with_mask" / f"{'x' * 250}.jpg")
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     assert f"with_mask/{'x' * 200}.jpg" in made(destination)
 
 
@@ -218,7 +194,7 @@ def test_names_that_are_not_utf8_become_so(source, destination, capfd, monkeypat
     Path(os.fsdecode(path)).write_bytes(b"no image")
     save(Path(os.fsdecode(path.replace(b"\n", b""))))
 
-    assert run(source, destination) == 1
+    assert prepare(source, destination) == 1
     assert "with_mask/caf.jpg" in made(destination)
     assert os.fsdecode(b"with_mask/caf\xe9\n.jpg") in left_out(destination)
     assert "is not an image" in capfd.readouterr().err
@@ -231,7 +207,7 @@ def test_links_that_lead_in_a_circle_are_followed_once(source, destination):
     except OSError:
         pytest.skip("this system allows no links")
 
-    assert run(source, destination) == 1
+    assert prepare(source, destination) == 1
     assert len(made(destination)) == 4
     assert list(left_out(destination)) == ["with_mask/dead.jpg"]
 
@@ -245,7 +221,7 @@ def test_links_out_of_the_source_are_listed_and_not_followed(source, destination
     (source / "home").symlink_to(tmp_path / "private", target_is_directory=True)
     (source / "without_mask" / "inside.jpg").symlink_to(source / "with_mask" / "1.jpg")
 
-    assert run(source, destination) == 0
+    assert prepare(source, destination) == 0
     reason = "is a link out of the folder; copy what it leads to"
     listed = left_out(destination)
     for name in ("with_mask/out.jpg", "with_mask/nowhere.jpg", "home"):
@@ -258,7 +234,7 @@ def test_links_out_of_the_source_are_listed_and_not_followed(source, destination
 @not_on_windows
 def test_a_source_that_is_itself_a_link_is_followed(source, destination, tmp_path):
     (tmp_path / "link").symlink_to(source, target_is_directory=True)
-    assert run(tmp_path / "link", destination) == 0
+    assert prepare(tmp_path / "link", destination) == 0
     assert len(made(destination)) == 4
 
 
@@ -268,7 +244,7 @@ def test_names_are_no_formulas_in_the_list(source, destination):
     write(source / formula, b"no image")
     write(source / "@copy.jpg", (source / "with_mask" / "1.jpg").read_bytes())
 
-    assert run(source, destination) == 1
+    assert prepare(source, destination) == 1
     listed = left_out(destination)
     assert f"'{formula}" in listed
     assert formula not in listed
@@ -281,134 +257,9 @@ def test_names_do_not_command_the_terminal(source, destination, capsys):
     write(source / "with_mask" / name, b"no image")
     save(source / "\x1b[2J" / "5.jpg", seed=5)
 
-    assert run(source, destination) == 1
+    assert prepare(source, destination) == 1
     printed = capsys.readouterr()
     assert "\\x1b]0;owned\\x07\\u202e.jpg: is not an image" in printed.err
     assert "\\x1b[2J: 1 images" in printed.out
     assert not {"\x1b", "\x07", "\u202e"} & {*printed.err, *printed.out}
     assert f"with_mask/{name}" in left_out(destination)
-
-
-# Running again, and refusals
-
-
-def test_the_same_command_again_gives_the_same(source, destination, capsys):
-    write(source / "with_mask" / "copy.jpg", (source / "with_mask" / "1.jpg").read_bytes())
-    run(source, destination)
-    first = {path: entry[0] for path, entry in hashes(destination).items()}
-    capsys.readouterr()
-
-    assert run(source, destination) == 0
-    assert {path: entry[0] for path, entry in hashes(destination).items()} == first
-    assert capsys.readouterr().err == ""
-
-
-def test_after_a_kill_the_same_command_goes_on(source, destination):
-    write(destination / "left_out.0a1b2c3d.part.csv", "path,reason,copy_of\r\n")
-    write(destination / "with_mask" / "1.0a1b2c3d.tmp.part.jpg", b"\xff\xd8 half")
-
-    assert run(source, destination) == 0
-    assert made(destination) == ["with_mask/1.jpg", "with_mask/2.jpg", "without_mask/3.jpg", "without_mask/4.jpg"]
-    assert not list(destination.rglob("*.part.*"))
-    assert (destination / "left_out.recovered-1.csv").read_bytes() == b"path,reason,copy_of\r\n"
-
-
-def test_what_the_source_no_longer_has_is_pointed_out_and_kept(source, destination, capsys):
-    run(source, destination)
-    (source / "with_mask" / "1.jpg").unlink()
-    capsys.readouterr()
-
-    assert run(source, destination) == 0
-    assert (destination / "with_mask" / "1.jpg").exists()
-    assert f"{destination / 'with_mask' / '1.jpg'}: not of this run, 1 such files" in the_only_line(capsys)
-
-
-def test_an_interrupted_run_leaves_whole_files_and_a_list(source, destination, monkeypatch, capsys):
-    write(source / "with_mask" / "0.jpg", b"no image")
-
-    def interrupted(entry):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(jobs, "_report", interrupted)
-
-    assert run(source, destination) == 130
-    assert list(left_out(destination)) == ["with_mask/0.jpg"]
-    assert all(size_of(destination / name) == (40, 30) for name in made(destination))
-    assert the_only_line(capsys) == "interrupted"
-    monkeypatch.undo()
-    assert run(source, destination) == 1
-
-
-def test_a_full_disk_is_one_line(source, destination, monkeypatch, capsys):
-    def full(path, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-
-    assert run(source, destination) == 2
-    assert "cannot be written (No space left on device)" in the_only_line(capsys)
-    assert made(destination) == []
-
-
-@pytest.mark.parametrize("place", [".", "clean", "..", "with_mask"])
-def test_overlapping_folders_are_refused(source, capsys, place):
-    before = hashes(source)
-
-    assert run(source, source / place) == 2
-    assert "overlaps" in the_only_line(capsys)
-    assert hashes(source) == before
-    assert not (source / "clean").exists()
-
-
-def test_a_folder_with_other_files_is_refused(source, destination, capsys):
-    write(destination / "thesis.txt", "years of work")
-
-    assert run(source, destination) == 2
-    assert "is not empty and not of an earlier run" in the_only_line(capsys)
-    assert made(destination) == ["thesis.txt"]
-
-
-def test_a_file_as_destination_is_refused(source, tmp_path, capsys):
-    assert run(source, write(tmp_path / "file", "x")) == 2
-    assert "cannot be made a folder" in the_only_line(capsys)
-
-
-def test_an_unwritable_destination_is_refused(source, destination, monkeypatch, capsys):
-    monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere, so no chmod
-
-    assert run(source, destination) == 2
-    assert "denies writing" in the_only_line(capsys)
-
-
-@pytest.mark.parametrize(("content", "message"), [(None, "no such folder"), ("", "holds no images")])
-def test_a_source_without_images_is_refused(tmp_path, destination, capsys, content, message):
-    if content is not None:
-        write(tmp_path / "raw" / "notes.txt", content)
-
-    assert run(tmp_path / "raw", destination) == 2
-    assert message in the_only_line(capsys)
-
-
-def test_status_2_when_nothing_could_be_read(tmp_path, destination):
-    write(tmp_path / "raw" / "with_mask" / "1.jpg", b"junk")
-
-    assert run(tmp_path / "raw", destination) == 2
-    assert list(left_out(destination)) == ["with_mask/1.jpg"]
-
-
-@pytest.mark.parametrize("option", [("--margin", "0"), ("--annotations", "."), ("--leave-out-fold", "A")])
-def test_options_of_crop_faces_are_refused(source, destination, capsys, option):
-    with pytest.raises(SystemExit) as stopped:
-        run(source, destination, *option)
-    assert stopped.value.code == 2
-    assert option[0] in capsys.readouterr().err
-
-
-def test_help_teaches_and_loads_nothing_heavy():
-    code = (
-        "import sys, mask_detection.commands.prepare as p\n"
-        "try: p.main(['--help'])\n"
-        "except SystemExit: sys.exit('cv2' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "left_out.csv" in done.stdout

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mask_detection.commands.prepare import main
+
 EXIF_ORIENTATION = 0x0112
 
 
@@ -52,3 +54,8 @@ def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         assert image.format == "JPEG"
         return image.size
+
+
+def prepare(*arguments: object) -> int:
+    """Run the command ``prepare`` and return its exit status."""
+    return main([str(argument) for argument in arguments])
