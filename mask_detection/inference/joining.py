@@ -34,7 +34,8 @@ def weigh_worn_wrong(probabilities: np.ndarray, boxes: np.ndarray, class_names: 
     if not columns or not small.any():
         return probabilities
     weighed = probabilities.copy()
-    weighed[np.ix_(small, columns)] *= (sizes[small, None] / NOSE_SEEN_FROM).astype(np.float32)
+    for column in columns:
+        weighed[small, column] *= (sizes[small] / NOSE_SEEN_FROM).astype(np.float32)
     weighed[small] /= weighed[small].sum(axis=1, keepdims=True)
     return weighed
 
