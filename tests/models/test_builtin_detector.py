@@ -62,7 +62,9 @@ def records_of(output: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", ["with_mask.jpg", "without_mask.jpg", "group.jpg"])
-def test_it_finds_every_face_of_the_examples_and_tells_the_masks(detector, name):
+@pytest.mark.parametrize(("folder", "size"), [(".", 640), ("light", 512)], ids=["shipped", "light"])
+def test_it_finds_every_face_of_the_examples_and_tells_the_masks(shipped_detector, folder, size, name):
+    detector = BuiltinFaceDetector(shipped_detector.parent / folder, detect_size=size)
     expected = json.loads((EXAMPLES / "expected.json").read_text("utf-8"))[name]
 
     detections = detect_with(read_image(EXAMPLES / name), detector)
