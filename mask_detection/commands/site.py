@@ -16,7 +16,7 @@ from typing import Any
 
 from mask_detection import __version__
 from mask_detection.inference import detections, drawing, joining, tracking
-from mask_detection.inference.classes import is_worn_wrong, shown
+from mask_detection.inference.classes import is_worn_wrong, shown, worn_wrong_columns
 from mask_detection.models import builtin_detector, face_detector, fcos, preprocessing, tflite
 from mask_detection.models.builtin_detector import DetectorNetwork, find_builtin_file
 from mask_detection.models.convert import export_path
@@ -137,7 +137,7 @@ def settings(classifier_classes: tuple[str, ...], detector: DetectorNetwork) -> 
         },
         "classifier": {"crop_margin": preprocessing.CROP_MARGIN},
         "worn_wrong": {
-            "columns": joining.worn_wrong_columns(classifier_classes),
+            "columns": worn_wrong_columns(classifier_classes),
             "nose_seen_from": joining.NOSE_SEEN_FROM,
         },
         "join": joining.Join(classifier_classes, detector.class_names).columns,

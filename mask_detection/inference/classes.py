@@ -32,6 +32,11 @@ def is_worn_wrong(class_name: str) -> bool:
     return _plain(class_name) in WORN_WRONG_NAMES
 
 
+def worn_wrong_columns(class_names: Iterable[str]) -> list[int]:
+    """Where among these classes those of masks worn wrong are."""
+    return [column for column, name in enumerate(class_names) if is_worn_wrong(name)]
+
+
 def alert_classes(class_names: Iterable[str]) -> tuple[str, ...]:
     """The classes of faces that no mask protects: without one, and with one that is worn wrong."""
     return tuple(name for name in class_names if is_bare(name) or is_worn_wrong(name))

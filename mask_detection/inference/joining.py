@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mask_detection.inference.classes import is_worn_wrong
+from mask_detection.inference.classes import worn_wrong_columns
 from mask_detection.utils.boxes import box_sizes
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,6 @@ def weigh_worn_wrong(probabilities: np.ndarray, boxes: np.ndarray, class_names: 
         weighed[small, column] *= (sizes[small] / NOSE_SEEN_FROM).astype(np.float32)
     weighed[small] /= weighed[small].sum(axis=1, keepdims=True)
     return weighed
-
-
-def worn_wrong_columns(class_names: Sequence[str]) -> list[int]:
-    """Where among these classes those of masks worn wrong are."""
-    return [column for column, name in enumerate(class_names) if is_worn_wrong(name)]
 
 
 class Join:

@@ -11,18 +11,9 @@ from pathlib import Path
 import pytest
 
 from mask_detection.data import jobs
-from tests.helpers.data_sets import (
-    hashes,
-    left_out,
-    made,
-    prepare,
-    size_of,
-    write,
-)
+from tests.helpers.data_sets import hashes, left_out, made, prepare, size_of, write
 from tests.helpers.outcomes import the_only_line
 from tests.helpers.paths import ROOT
-
-not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names and links")
 
 
 def test_the_same_command_again_gives_the_same(source, destination, capsys):

@@ -138,9 +138,6 @@ def test_old_segments_are_deleted_and_nothing_else(play_cards, tmp_path):
     assert len([*tmp_path.glob("cut-*.avi")]) == 4
 
 
-# --- clips ---
-
-
 def test_sources_that_end_one_after_the_other_may_share_what_is_kept(tmp_path, tiny_model, errors):
     """The last file of the longer source is large, so that files of the one that has ended before have to go."""
     flat, noise = np.zeros((120, 160, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
@@ -160,6 +157,9 @@ def test_sources_that_end_one_after_the_other_may_share_what_is_kept(tmp_path, t
     assert kept
     assert sum(kept.values()) <= n_bytes
     assert not any("rror" in line for line in errors())
+
+
+# --- clips ---
 
 
 def record_clips(n_frames: int, alarms: list[int], **how: float) -> list[Tape]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mask_detection.commands import site as sites
+from mask_detection.inference.classes import worn_wrong_columns
 from mask_detection.inference.detections import Detections
-from mask_detection.inference.joining import NOSE_SEEN_FROM, Join, weigh_worn_wrong, worn_wrong_columns
+from mask_detection.inference.joining import NOSE_SEEN_FROM, Join, weigh_worn_wrong
 from mask_detection.inference.tracking import Tracker
 from mask_detection.models.builtin_detector import DetectorNetwork
 from mask_detection.models.face_detector import keep_faces
