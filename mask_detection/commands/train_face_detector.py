@@ -8,7 +8,8 @@ face each; YuNet boxes these. One fifth of the annotated photos, by the hash of 
 near-duplicates, and those of --leave-out-fold and --keep-out, take no part in training.
 
 The network is narrower than MobileNetV2, for the sake of slow processors: a wider one given as --init is narrowed
-before training, on the photos, and --teacher lets it learn what that one predicts.
+before training, on the photos, and --teacher lets it learn what that one predicts. With --classes-only it stays as wide
+as it is, goes on finding the same faces, and learns nothing but their classes.
 
 Leaves the detector (.tflite), its weights to train on from (.weights.h5, for --init), a report (.json) and the curves
 (.png). Exit status: 0 all done, 1 some photos could not be read and the rest was used, 2 nothing could be done,
@@ -36,6 +37,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.images) != len(args.annotations):
         parser.error("give as many folders to --annotations as to --images, in the same order")
+    if args.classes_only and not args.init:
+        parser.error("--classes-only needs the detector whose classes are to be trained: add --init FILE")
     if args.final_epochs > args.epochs:
         parser.error("--final-epochs are part of --epochs and cannot be more")
     return args
@@ -72,6 +75,11 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="start from a detector's .tflite or .weights.h5, or from a classifier's .h5 (default: ImageNet's), and "
         "narrow a wider network",
+    )
+    add(
+        "--classes-only",
+        action="store_true",
+        help="train only what tells the classes of the detector of --init: its boxes and scores stay as they are",
     )
     add("--teacher", type=Path, metavar="FILE", help="learn a detector's (.tflite) predictions, too")
     add(

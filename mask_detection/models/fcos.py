@@ -43,6 +43,7 @@ HALVING_BLOCKS = (1, 3, 6, 13)
 STEM_OUTPUTS = 16
 TAPS = ("block_6_expand", "block_13_expand", "block_16_depthwise")
 BRANCH_LAYERS = 2
+CLASS_LAYERS = ("what_", "classes_")  # how the names begin of the layers that nothing but the classes depends on
 PRIOR = 0.01  # fraction of cells with a face: the first steps are not wasted on unlearning all others (focal loss)
 FIRST_DISTANCE = 2.0  # strides from a cell's centre to each side, before anything is learned
 
@@ -96,6 +97,12 @@ def build_detector(n_classes: int, widths: Widths = LIGHT_WIDTHS, weights: Layer
     for name, values in (weights or {}).items():
         model.get_layer(name).set_weights(values)
     return model
+
+
+def freeze_all_but_classes(model: keras.Model) -> None:
+    """Leave nothing of a detector to train but the layers that its faces' boxes and scores don't depend on."""
+    for layer in model.layers:
+        layer.trainable = layer.name.startswith(CLASS_LAYERS)
 
 
 def layer_weights(model: keras.Model) -> LayerWeights:

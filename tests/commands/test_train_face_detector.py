@@ -197,6 +197,21 @@ def test_training_can_start_from_a_detector(run, monkeypatch):
         np.testing.assert_allclose(exported[name][1], bias, atol=0.01)
 
 
+def test_training_the_classes_alone_leaves_boxes_and_scores_alone(tmp_path, street):
+    output = tmp_path / "mine.tflite"
+    arguments = ["--images", street / "images", "--annotations", street / "annotations", "--output", output, *TINY]
+    with eager():
+        assert train_face_detector.main([*map(str, arguments), "--classes-only"]) == cli.EXIT_DONE
+    before, after = read_detector_weights(TINY_DETECTOR), read_detector_weights(output)
+    assert before.keys() == after.keys()
+    for name, (kernel, bias) in before.items():
+        if name.startswith("classes_"):
+            assert after[name][0].shape[-1] == len(LABELS)
+        else:
+            is_same = np.allclose(after[name][0], kernel, atol=1e-6) and np.allclose(after[name][1], bias, atol=0.01)
+            assert is_same != name.startswith("what_"), name
+
+
 def test_the_main_face_of_a_portrait_is_of_its_folders_class(portraits):
     annotations = box_faces(scan([portraits]), HaarFaceDetector(MIN_CONFIDENCE), pytest.fail)
     assert len(annotations) == 6  # all but nobody.jpg
@@ -246,6 +261,7 @@ def test_there_must_be_a_run_to_resume(tmp_path, street, errors):
         (("--images", "a", "b", "--annotations", "c"), "as many folders to --annotations"),
         (("--images", "a", "--annotations", "b", "--size", "100"), "not a multiple of 32"),
         (("--images", "a", "--annotations", "b", "--output", "a.h5"), "does not end in .tflite"),
+        (("--images", "a", "--annotations", "b", "--classes-only"), "add --init"),
         (("--images", "a", "--annotations", "b", "--epochs", "2"), "--final-epochs are part of --epochs"),
     ],
 )

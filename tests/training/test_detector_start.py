@@ -8,11 +8,19 @@ import pytest
 
 from mask_detection.models.builtin_detector import BuiltinFaceDetector, DetectorNetwork, write_detector
 from mask_detection.models.face_detector import FaceDetector
-from mask_detection.models.fcos import CLASSES, MOBILENET_WIDTHS, Widths, build_detector, layer_weights, widths_of
+from mask_detection.models.fcos import (
+    CLASSES,
+    LIGHT_WIDTHS,
+    MOBILENET_WIDTHS,
+    Widths,
+    build_detector,
+    layer_weights,
+    widths_of,
+)
 from mask_detection.training.detector import pruning
 from mask_detection.training.detector.dataset import DOUBTFUL, NO_CLASS
 from mask_detection.training.detector.operating_point import add_class_bias
-from mask_detection.training.detector.pruning import Regression, choose_channels, prune, start_narrow
+from mask_detection.training.detector.pruning import Regression, choose_channels, prune, start_model
 from mask_detection.training.detector.start import fold_backbone, read_detector_weights, start_weights
 from mask_detection.training.detector.teacher import Teacher
 from mask_detection.training.detector.unmarked import unmarked_faces
@@ -164,8 +172,8 @@ def _cut(weights, like):
 def test_a_network_that_is_narrow_enough_is_left_alone_and_kept_for_a_resumed_run(tiny, tmp_path, monkeypatch):
     record = tmp_path / "start.npz"
     monkeypatch.setattr(pruning, "prune", lambda *_: pytest.fail("it was narrowed"))
-    model = start_narrow(CLASS_NAMES, TINY_DETECTOR, [], record)
-    again = start_narrow(CLASS_NAMES, tmp_path / "not needed", [], record)
+    model = start_model(CLASS_NAMES, TINY_DETECTOR, LIGHT_WIDTHS, [], record)
+    again = start_model(CLASS_NAMES, tmp_path / "not needed", LIGHT_WIDTHS, [], record)
     for other in (model, again):
         np.testing.assert_allclose(other(IMAGE).numpy(), tiny(IMAGE).numpy(), atol=1e-5)
 

@@ -20,7 +20,6 @@ from mask_detection.models.fcos import (
     BLOCK_OUTPUTS,
     BRANCH_LAYERS,
     CLASSES,
-    LIGHT_WIDTHS,
     STRIDES,
     TAPS,
     LayerWeights,
@@ -84,14 +83,15 @@ class Regression:
         return kernel[None, None].astype(np.float32), bias.astype(np.float32)
 
 
-def start_narrow(
-    class_names: Sequence[str], init: Path | None, inputs: Sequence[np.ndarray], record: Path
+def start_model(
+    class_names: Sequence[str], init: Path | None, limits: Widths, inputs: Sequence[np.ndarray], record: Path
 ) -> keras.Model:
-    """The detector that a training starts from, as wide as ``LIGHT_WIDTHS``; a wider one to start from is narrowed.
+    """The detector that a training starts from; a wider one than wanted is narrowed.
 
     Args:
         class_names: that it is to predict.
         init: see :func:`mask_detection.training.detector.start.start_weights`; and its errors.
+        limits: how wide it is to be at most.
         inputs: see :func:`prune`.
         record: where the weights are kept for the case that the training is interrupted, as this takes minutes.
     """
@@ -102,7 +102,7 @@ def start_narrow(
         return build_detector(len(class_names), widths_of(weights), weights)
     weights = start_weights(init, class_names)
     model = build_detector(len(class_names), widths_of(weights), weights)
-    widths = widths_of(weights).at_most(LIGHT_WIDTHS)
+    widths = widths_of(weights).at_most(limits)
     if widths != widths_of(weights):
         model = prune(model, widths, inputs)
     arrays = {

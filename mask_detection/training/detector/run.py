@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mask_detection.data.dataset import list_images, scan
-from mask_detection.models.fcos import INPUT_MULTIPLE
+from mask_detection.models.fcos import INPUT_MULTIPLE, LIGHT_WIDTHS, MOBILENET_WIDTHS, freeze_all_but_classes
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training import balance, checkpoints, report
 from mask_detection.training.detector import dataset
 from mask_detection.training.detector.dataset import ImageStore
 from mask_detection.training.detector.operating_point import add_class_bias, found_classes
-from mask_detection.training.detector.pruning import start_narrow
+from mask_detection.training.detector.pruning import start_model
 from mask_detection.training.detector.teacher import Teacher
 from mask_detection.training.detector.trainer import DetectorOptions, train_detector
 from mask_detection.training.detector.unmarked import add_unmarked, load_witnesses
@@ -60,6 +60,7 @@ class DetectorRunOptions(DetectorOptions):
         output: where the detector is written (``.tflite``), with its weights, report and curves beside it.
         init: a detector's ``.tflite`` or ``.weights.h5``, or a classifier's ``.h5``, to start from; None takes
             ImageNet's weights. A wider network is narrowed.
+        classes_only: train nothing but what tells the classes, in a network as wide as ``init``.
         teacher: a detector's ``.tflite`` whose predictions are learned, too.
         complete_labels: add the faces that nobody marked, see :mod:`mask_detection.training.detector.unmarked`.
         class_weight: how much each class counts, see :func:`mask_detection.training.balance.class_weights`.
@@ -80,6 +81,7 @@ class DetectorRunOptions(DetectorOptions):
     face: Path
     output: Path
     init: Path | None
+    classes_only: bool
     teacher: Path | None
     complete_labels: bool
     class_weight: Sequence[str]
@@ -212,7 +214,10 @@ def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) 
     class_names, counts = facts["class_names"], facts["training_photos_by_kind"]
     training, validation = (ImageStore(run_folder / f"{part}.uint8") for part in ("training", "validation"))
     examples = calibration_inputs(training, counts[0], options.final_size)
-    model = start_narrow(class_names, options.init, examples, run_folder / "start.npz")
+    widths = MOBILENET_WIDTHS if options.classes_only else LIGHT_WIDTHS
+    model = start_model(class_names, options.init, widths, examples, run_folder / "start.npz")
+    if options.classes_only:
+        freeze_all_but_classes(model)
     weights = sampling_weights(counts, training.face_counts)
     class_weights = np.array(facts["class_weights"])
     teacher = Teacher(options.teacher, class_names) if options.teacher else None

@@ -14,6 +14,7 @@ from mask_detection.models.builtin_detector import DetectorNetwork
 from mask_detection.models.fcos import (
     BLOCK_OUTPUTS,
     LIGHT_WIDTHS,
+    MOBILENET_WIDTHS,
     STRIDES,
     LayerWeights,
     build_detector,
@@ -61,14 +62,17 @@ def start_weights(init: Path | None, class_names: Sequence[str]) -> LayerWeights
 
 def read_keras_weights(path: Path, n_classes: int) -> LayerWeights:
     """The weights that a training left as ``.weights.h5``; for errors see :func:`start_weights`."""
-    model = build_detector(n_classes, LIGHT_WIDTHS)
-    try:
-        with safe_copy(path) as (copy, _):
-            model.load_weights(copy)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise MaskDetectionError(f"{path}: holds no weights of this network ({reason}); give another --init") from None
-    return layer_weights(model)
+    reasons = []
+    for widths in (LIGHT_WIDTHS, MOBILENET_WIDTHS):
+        model = build_detector(n_classes, widths)
+        try:
+            with safe_copy(path) as (copy, _):
+                model.load_weights(copy)
+        except (OSError, ValueError, KeyError) as error:
+            reasons.append(str(error).strip().split("\n")[0][:200])
+        else:
+            return layer_weights(model)
+    raise MaskDetectionError(f"{path}: holds no weights of this network ({reasons[0]}); give another --init")
 
 
 def read_detector_weights(path: Path) -> LayerWeights:
