@@ -26,6 +26,8 @@ from mask_detection.commands import cli, options, outputs
 from mask_detection.data.folds import FOLDS
 from mask_detection.utils import defaults
 
+MAX_BIAS = 10  # on a logit: odds of 22,000 to 1
+
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; the names are those of ``mask_detection.training.detector.run.DetectorRunOptions``."""
@@ -93,7 +95,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add how the network is trained."""
     add = parser.add_argument_group("training").add_argument
-    add("--epochs", type=options.positive_int, default=24, help="in all (default: %(default)s)")
+    add("--epochs", type=options.count, default=24, help="in all; 0 trains nothing (default: %(default)s)")
     add(
         "--final-epochs",
         type=options.count,
@@ -122,6 +124,14 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="fold a bias on this class's logit into the network: the one of the highest F1 score on the validation "
         "photos, or a given one",
     )
+    add(
+        "--face-bias",
+        type=logit_bias,
+        default=0.0,
+        metavar="BIAS",
+        help="fold a bias on the logit of the faces' confidence into the network: below 0, fewer boxes are found, and "
+        "fewer that hold no face (default: %(default)s)",
+    )
     add("--seed", type=options.seed, default=42, help="the same seed gives the same images (default: %(default)s)")
 
 
@@ -130,6 +140,14 @@ def tflite_file(text: str) -> Path:
     if not text.endswith(".tflite"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .tflite")
     return Path(text)
+
+
+def logit_bias(text: str) -> float:
+    """A number that may be added to a logit."""
+    value = float(text)
+    if not abs(value) <= MAX_BIAS:  # nor is nan
+        raise argparse.ArgumentTypeError(f"{text} is not a number from {-MAX_BIAS} to {MAX_BIAS}")
+    return value
 
 
 def input_size(text: str) -> int:

@@ -117,7 +117,8 @@ def write_curves(path: Path, curves: Curves) -> None:
     for axis in (loss_axis, others_axis):
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
-        axis.legend()
+        if axis.lines:
+            axis.legend()
     with atomic_write(path) as part:
         figure.savefig(part, dpi=110)
 

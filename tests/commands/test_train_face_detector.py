@@ -13,6 +13,7 @@ import pytest
 from mask_detection.commands import cli, train_face_detector
 from mask_detection.data.dataset import scan
 from mask_detection.data.folds import FOLDS, fold_of
+from mask_detection.models import fcos
 from mask_detection.models.fcos import widths_of
 from mask_detection.models.opencv_detectors import HaarFaceDetector
 from mask_detection.training.detector import run as detector_run
@@ -204,12 +205,26 @@ def test_training_the_classes_alone_leaves_boxes_and_scores_alone(tmp_path, stre
         assert train_face_detector.main([*map(str, arguments), "--classes-only"]) == cli.EXIT_DONE
     before, after = read_detector_weights(TINY_DETECTOR), read_detector_weights(output)
     assert before.keys() == after.keys()
+    changed = {
+        name
+        for name, (kernel, bias) in before.items()
+        if not (np.allclose(after[name][0], kernel, atol=1e-6) and np.allclose(after[name][1], bias, atol=0.01))
+    }
+    assert changed
+    assert all(name.startswith(fcos.CLASS_LAYERS) for name in changed)
+
+
+def test_without_epochs_the_network_is_written_with_the_bias_of_its_faces(tmp_path, street):
+    output = tmp_path / "mask_face_detector.tflite"
+    arguments = ["--images", street / "images", "--annotations", street / "annotations", "--output", output, *TINY]
+    arguments += ["--epochs", "0", "--final-epochs", "0", "--face-bias", "-2"]
+    assert train_face_detector.main(list(map(str, arguments))) == cli.EXIT_DONE
+    before, after = read_detector_weights(TINY_DETECTOR), read_detector_weights(output)
     for name, (kernel, bias) in before.items():
-        if name.startswith("classes_"):
-            assert after[name][0].shape[-1] == len(LABELS)
-        else:
-            is_same = np.allclose(after[name][0], kernel, atol=1e-6) and np.allclose(after[name][1], bias, atol=0.01)
-            assert is_same != name.startswith("what_"), name
+        expected = bias - np.where(np.arange(bias.size) == fcos.FACE, 2, 0) if name.startswith("places_") else bias
+        np.testing.assert_allclose(after[name][0], kernel, atol=1e-6)
+        np.testing.assert_allclose(after[name][1], expected, atol=0.01)
+    assert {len(values) for values in json.loads(output.with_suffix(".json").read_text())["curves"].values()} == {1}
 
 
 def test_the_main_face_of_a_portrait_is_of_its_folders_class(portraits):
@@ -262,6 +277,7 @@ def test_there_must_be_a_run_to_resume(tmp_path, street, errors):
         (("--images", "a", "--annotations", "b", "--size", "100"), "not a multiple of 32"),
         (("--images", "a", "--annotations", "b", "--output", "a.h5"), "does not end in .tflite"),
         (("--images", "a", "--annotations", "b", "--classes-only"), "add --init"),
+        (("--images", "a", "--annotations", "b", "--face-bias", "nan"), "nan is not a number"),
         (("--images", "a", "--annotations", "b", "--epochs", "2"), "--final-epochs are part of --epochs"),
     ],
 )

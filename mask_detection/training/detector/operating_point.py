@@ -1,4 +1,7 @@
-"""Where one class begins: a bias on its logit, chosen on photos for validation and folded into the network."""
+"""Where a class begins, and where a face: biases on their logits, folded into the network.
+
+That of a class can be chosen on photos for validation.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mask_detection.models.face_detector import keep_faces
-from mask_detection.models.fcos import INPUT_MULTIPLE, STRIDES, decode
+from mask_detection.models.fcos import FACE, INPUT_MULTIPLE, STRIDES, decode
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training.detector.dataset import ImageStore
 from mask_detection.utils.boxes import SAME_FACE_IOU, box_iou
@@ -49,8 +52,17 @@ def found_classes(
 
 def add_class_bias(model: keras.Model, index: int, bias: float) -> None:
     """Add a bias on a class's logit to the last layers of a detector, one a level."""
+    _add_bias(model, "classes", index, bias)
+
+
+def add_face_bias(model: keras.Model, bias: float) -> None:
+    """Add a bias on the logit of whether there is a face: the confidences of all boxes change, but not their order."""
+    _add_bias(model, "places", FACE, bias)
+
+
+def _add_bias(model: keras.Model, layers: str, index: int, bias: float) -> None:
     for stride in STRIDES:
-        layer = model.get_layer(f"classes_{stride}")
+        layer = model.get_layer(f"{layers}_{stride}")
         kernel, biases = layer.get_weights()
         biases[index] += bias
         layer.set_weights([kernel, biases])

@@ -19,7 +19,7 @@ from mask_detection.models.preprocessing import detector_input
 from mask_detection.training import balance, checkpoints, report
 from mask_detection.training.detector import dataset
 from mask_detection.training.detector.dataset import ImageStore
-from mask_detection.training.detector.operating_point import add_class_bias, found_classes
+from mask_detection.training.detector.operating_point import add_class_bias, add_face_bias, found_classes
 from mask_detection.training.detector.pruning import start_model
 from mask_detection.training.detector.teacher import Teacher
 from mask_detection.training.detector.trainer import DetectorOptions, train_detector
@@ -66,6 +66,7 @@ class DetectorRunOptions(DetectorOptions):
         class_weight: how much each class counts, see :func:`mask_detection.training.balance.class_weights`.
         bias_for: ``NAME``, a class that gets the bias on its logit with which its F1 score on the validation photos is
             highest; or ``NAME=BIAS``.
+        face_bias: is added to the logit of each face's confidence.
         resume: continue a run that was killed.
         restart: delete what is left of a run that was killed.
     """
@@ -86,6 +87,7 @@ class DetectorRunOptions(DetectorOptions):
     complete_labels: bool
     class_weight: Sequence[str]
     bias_for: str | None
+    face_bias: float
     resume: bool
     restart: bool
 
@@ -224,6 +226,7 @@ def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) 
     curves = train_detector(
         model, training, weights, validation, class_names, class_weights, options, run_folder, teacher
     )
+    add_face_bias(model, options.face_bias)
     bias = shift_decision(model, options, class_names, validation) if options.bias_for else {}
     write_detector(options.output, model, class_names, options.final_size, examples)
     return curves, bias

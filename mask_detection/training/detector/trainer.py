@@ -41,7 +41,7 @@ class DetectorOptions:
     """How to train.
 
     Attributes:
-        epochs: in all.
+        epochs: in all; 0 leaves the network as it is.
         steps: batches in an epoch; None: as many as show each training photo once.
         final_epochs: how many of the epochs, the last ones, see images of ``final_size``.
         size: width and height of the training images in pixels, a multiple of 32.
@@ -90,10 +90,13 @@ def train_detector(
         teacher: a detector to learn from, too.
 
     Returns:
-        Loss, learning rate and average precisions after each epoch.
+        Loss, learning rate and average precisions after each epoch; the latter alone where there is none to train.
     """
     from tqdm.keras import TqdmCallback
 
+    if not options.epochs:
+        figures = measure(compiled(model), validation, class_names, options.final_size)
+        return {name: [value] for name, value in figures.items()}
     steps = options.steps_for(len(training))
     model.compile(optimizer=_optimizer(options, steps), loss=make_loss(class_weights.tolist()))
     model.optimizer.build(model.trainable_variables)  # so that its state can be restored
