@@ -8,8 +8,8 @@ face each; YuNet boxes these. One fifth of the annotated photos, by the hash of 
 near-duplicates, and those of --leave-out-fold and --keep-out, take no part in training.
 
 The network is narrower than MobileNetV2, for the sake of slow processors: a wider one given as --init is narrowed
-before training, on the photos, and --teacher lets it learn what that one predicts. With --classes-only it stays as wide
-as it is, goes on finding the same faces, and learns nothing but their classes.
+before training, on the photos, and --teacher lets it learn what that one predicts. With --train late or classes it
+stays as wide as it is.
 
 Leaves the detector (.tflite), its weights to train on from (.weights.h5, for --init), a report (.json) and the curves
 (.png). Exit status: 0 all done, 1 some photos could not be read and the rest was used, 2 nothing could be done,
@@ -39,8 +39,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.images) != len(args.annotations):
         parser.error("give as many folders to --annotations as to --images, in the same order")
-    if args.classes_only and not args.init:
-        parser.error("--classes-only needs the detector whose classes are to be trained: add --init FILE")
+    if args.train != "all" and not args.init:
+        parser.error(f"--train {args.train} needs a detector to start from: add --init FILE")
     if args.final_epochs > args.epochs:
         parser.error("--final-epochs are part of --epochs and cannot be more")
     return args
@@ -78,11 +78,6 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         help="start from a detector's .tflite or .weights.h5, or from a classifier's .h5 (default: ImageNet's), and "
         "narrow a wider network",
     )
-    add(
-        "--classes-only",
-        action="store_true",
-        help="train only what tells the classes of the detector of --init: its boxes and scores stay as they are",
-    )
     add("--teacher", type=Path, metavar="FILE", help="learn a detector's (.tflite) predictions, too")
     add(
         "--complete-labels",
@@ -95,6 +90,14 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add how the network is trained."""
     add = parser.add_argument_group("training").add_argument
+    add(
+        "--train",
+        choices=("all", "late", "classes"),
+        default="all",
+        help="what learns: all of a narrow network; late: of a network as wide as that of --init, all but the first "
+        "blocks, in half the time; classes: nothing but what tells the classes, so that the boxes and their "
+        "confidences stay as they are (default: %(default)s)",
+    )
     add("--epochs", type=options.count, default=24, help="in all; 0 trains nothing (default: %(default)s)")
     add(
         "--final-epochs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mask_detection.data.dataset import list_images, scan
-from mask_detection.models.fcos import INPUT_MULTIPLE, LIGHT_WIDTHS, MOBILENET_WIDTHS, freeze_all_but_classes
+from mask_detection.models.fcos import (
+    INPUT_MULTIPLE,
+    LIGHT_WIDTHS,
+    MOBILENET_WIDTHS,
+    Widths,
+    freeze_all_but_classes,
+    freeze_early_blocks,
+)
 from mask_detection.models.preprocessing import detector_input
 from mask_detection.training import balance, checkpoints, report
 from mask_detection.training.detector import dataset
@@ -40,6 +47,12 @@ logger = logging.getLogger("mask_detection.train")
 
 OUTPUTS = ("output", "resume", "restart", "face")  # options that don't decide what is learned
 CALIBRATION_PHOTOS = 100  # at most, to set the ranges of the layers' 8-bit numbers
+# What learns, the limits of the network's widths, and what freezes the rest.
+PARTS: dict[str, tuple[Widths, Callable[[keras.Model], None]]] = {
+    "all": (LIGHT_WIDTHS, lambda _: None),
+    "late": (MOBILENET_WIDTHS, freeze_early_blocks),
+    "classes": (MOBILENET_WIDTHS, freeze_all_but_classes),
+}
 KIND_FRACTIONS = (0.65, 0.3, 0.05)  # how often photos with boxes, of single faces, of no face are drawn
 
 
@@ -60,7 +73,7 @@ class DetectorRunOptions(DetectorOptions):
         output: where the detector is written (``.tflite``), with its weights, report and curves beside it.
         init: a detector's ``.tflite`` or ``.weights.h5``, or a classifier's ``.h5``, to start from; None takes
             ImageNet's weights. A wider network is narrowed.
-        classes_only: train nothing but what tells the classes, in a network as wide as ``init``.
+        train: a key of ``PARTS``.
         teacher: a detector's ``.tflite`` whose predictions are learned, too.
         complete_labels: add the faces that nobody marked, see :mod:`mask_detection.training.detector.unmarked`.
         class_weight: how much each class counts, see :func:`mask_detection.training.balance.class_weights`.
@@ -82,7 +95,7 @@ class DetectorRunOptions(DetectorOptions):
     face: Path
     output: Path
     init: Path | None
-    classes_only: bool
+    train: str
     teacher: Path | None
     complete_labels: bool
     class_weight: Sequence[str]
@@ -216,10 +229,9 @@ def learn(options: DetectorRunOptions, facts: dict[str, Any], run_folder: Path) 
     class_names, counts = facts["class_names"], facts["training_photos_by_kind"]
     training, validation = (ImageStore(run_folder / f"{part}.uint8") for part in ("training", "validation"))
     examples = calibration_inputs(training, counts[0], options.final_size)
-    widths = MOBILENET_WIDTHS if options.classes_only else LIGHT_WIDTHS
+    widths, freeze = PARTS[options.train]
     model = start_model(class_names, options.init, widths, examples, run_folder / "start.npz")
-    if options.classes_only:
-        freeze_all_but_classes(model)
+    freeze(model)
     weights = sampling_weights(counts, training.face_counts)
     class_weights = np.array(facts["class_weights"])
     teacher = Teacher(options.teacher, class_names) if options.teacher else None
