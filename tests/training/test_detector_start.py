@@ -178,6 +178,17 @@ def test_a_network_that_is_narrow_enough_is_left_alone_and_kept_for_a_resumed_ru
         np.testing.assert_allclose(other(IMAGE).numpy(), tiny(IMAGE).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("widths", [LIGHT_WIDTHS, MOBILENET_WIDTHS])
+def test_weights_that_keras_wrote_are_of_either_width(widths, tmp_path):
+    model = build_detector(3, widths)
+    model.save_weights(tmp_path / "mine.weights.h5")
+    weights = start_weights(tmp_path / "mine.weights.h5", ("a", "b", "c"))
+    assert widths_of(weights) == widths
+    for name, pair in layer_weights(model).items():
+        for array, expected in zip(weights[name], pair, strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
 # --- the teacher, the bias ---
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from mask_detection.io.hdf5 import safe_copy
@@ -17,6 +18,7 @@ from mask_detection.models.fcos import (
     MOBILENET_WIDTHS,
     STRIDES,
     LayerWeights,
+    Widths,
     build_detector,
     layer_weights,
     widths_of,
@@ -62,17 +64,21 @@ def start_weights(init: Path | None, class_names: Sequence[str]) -> LayerWeights
 
 def read_keras_weights(path: Path, n_classes: int) -> LayerWeights:
     """The weights that a training left as ``.weights.h5``; for errors see :func:`start_weights`."""
-    reasons = []
-    for widths in (LIGHT_WIDTHS, MOBILENET_WIDTHS):
-        model = build_detector(n_classes, widths)
-        try:
-            with safe_copy(path) as (copy, _):
-                model.load_weights(copy)
-        except (OSError, ValueError, KeyError) as error:
-            reasons.append(str(error).strip().split("\n")[0][:200])
-        else:
-            return layer_weights(model)
-    raise MaskDetectionError(f"{path}: holds no weights of this network ({reasons[0]}); give another --init")
+    try:
+        with safe_copy(path) as (copy, _):
+            model = build_detector(n_classes, _widths_in(copy))
+            model.load_weights(copy)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise MaskDetectionError(f"{path}: holds no weights of this network ({reason}); give another --init") from None
+    return layer_weights(model)
+
+
+def _widths_in(path: Path) -> Widths:
+    """The widths of the network whose weights Keras wrote, by those of its first layer, whose bias this is."""
+    with h5py.File(path) as file:
+        is_wide = file["layers/conv2d/vars/1"].shape == (MOBILENET_WIDTHS.stem,)
+    return MOBILENET_WIDTHS if is_wide else LIGHT_WIDTHS
 
 
 def read_detector_weights(path: Path) -> LayerWeights:
