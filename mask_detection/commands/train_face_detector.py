@@ -95,7 +95,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         choices=("all", "late", "classes"),
         default="all",
         help="what learns: all of a narrow network; late: of a network as wide as that of --init, all but the first "
-        "blocks, in half the time; classes: nothing but what tells the classes, so that the boxes and their "
+        "blocks, in less time; classes: nothing but what tells the classes, so that the boxes and their "
         "confidences stay as they are (default: %(default)s)",
     )
     add("--epochs", type=options.count, default=24, help="in all; 0 trains nothing (default: %(default)s)")
