@@ -128,17 +128,23 @@ def copy_content(source: str, target: str) -> None:
         Exception: whatever damage leads h5py to.
     """
     with h5py.File(source) as old, h5py.File(target, "w") as new:
-        _PlainCopy().copy_group(old, new, TRAINING_PARTS)
+        copy = _PlainCopy()
+        copy.copy_group(old, new, TRAINING_PARTS)
+        copy.copy_arrays()
 
 
 class _PlainCopy:
-    """Copies groups with what lies in the file itself, up to ``MAX_MODEL_BYTES``."""
+    """Copies groups with what lies in the file itself, up to ``MAX_MODEL_BYTES``.
+
+    The arrays come last, when it is known that all fit: filling memory with those of a harmful file takes long.
+    """
 
     def __init__(self) -> None:
         self._n_bytes = 0
+        self._arrays: list[tuple[str, h5py.Dataset, h5py.Group]] = []
 
     def copy_group(self, old: h5py.Group, new: h5py.Group, left_out: Collection[str] = ()) -> None:
-        """Copy the attributes and the entries of a group, but those of some names."""
+        """Copy the attributes and the groups of a group, but those of some names, and note its arrays."""
         for name in old.attrs:
             self._copy_attribute(name, old, new)
         for name in old:
@@ -158,7 +164,12 @@ class _PlainCopy:
         if item.is_virtual or item.id.get_create_plist().get_external_count():
             raise ValueError(f"the numbers of {name} are to be read from another file")
         self._count(name, item.nbytes + MAX_ENTRY_BYTES)
-        new[name] = item[()]
+        self._arrays.append((name, item, new))
+
+    def copy_arrays(self) -> None:
+        """Copy the arrays of all groups."""
+        for name, item, new in self._arrays:
+            new[name] = item[()]
 
     def _copy_attribute(self, name: str, old: h5py.Group, new: h5py.Group) -> None:
         announced = old.attrs.get_id(name)
