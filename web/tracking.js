@@ -77,10 +77,9 @@ class Track {
   isDue({ box, probabilities: scores }, time) {
     const { settings } = this;
     const last = this.#classified;
-    const tellsAll = scores.length === this.#weightedSum.length;
     return (
       this.#predictions < settings.min_predictions ||
-      this.#frames >= (tellsAll ? settings.classify_rarely : settings.classify_every) ||
+      this.#frames >= settings.classify_every ||
       time - last.time > settings.classify_within_s - settings.time_step_s ||
       Math.max(...this.probabilities) < settings.certain_from ||
       iou(box, last.box) < settings.same_view_iou ||

@@ -162,7 +162,6 @@ def _tracking() -> dict[str, float]:
         "min_decay": tracking.MIN_DECAY,
         "min_weight": tracking.MIN_WEIGHT,
         "classify_every": tracking.CLASSIFY_EVERY,
-        "classify_rarely": tracking.CLASSIFY_RARELY,
         "classify_within_s": tracking.CLASSIFY_WITHIN,
         "time_step_s": tracking.TIME_STEP,
         "min_predictions": tracking.MIN_PREDICTIONS,

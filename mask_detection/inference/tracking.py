@@ -1,8 +1,7 @@
 """Faces tracked through a video, so that each has a number of its own and a label that doesn't flicker.
 
 Labels are averaged over a track, so that not every face of every frame has to be classified: one that is new, uncertain
-or much changed is, and any other one in each ``CLASSIFY_EVERY``-th of the frames that are searched, or more rarely
-where the face detector's own scores would tell that something changes.
+or much changed is, and any other one in each ``CLASSIFY_EVERY``-th of the frames that are searched.
 
 A face belongs to the track whose last box it overlaps most, pairs taken greedily. Faces hardly overlap one another and
 move little between two frames: neither the optimal assignment of the well-known trackers, which needs SciPy, nor a
@@ -27,7 +26,6 @@ MEMORY = 0.15  # seconds after which a prediction counts 1/e: a clear change sho
 MIN_DECAY = 0.55  # what a prediction still counts at the next frame, however late: one odd one changes no label
 MIN_WEIGHT = 0.025  # of a prediction that is a mere guess; a confident one of two classes weighs 0.5 more
 CLASSIFY_EVERY = 3  # searched frames, not seconds: where many sources share a processor, each has fewer of them
-CLASSIFY_RARELY = 6  # likewise, where the face detector has a score for each class
 CLASSIFY_WITHIN = 0.4  # seconds, if the frames are further apart
 TIME_STEP = 1e-3  # seconds, which the times of frames are rounded to
 MIN_PREDICTIONS = 3  # of a new track, before any of its frames goes without one
@@ -142,11 +140,9 @@ class _Track:
 
     def is_due(self, box: np.ndarray, detector_scores: np.ndarray, time_s: float) -> bool:
         """Whether to classify the face now, at (4,) xyxy and with the face detector's own class scores (M,)."""
-        if self._n_predictions < MIN_PREDICTIONS:
-            return True
-        every = CLASSIFY_RARELY if len(detector_scores) == len(self.probabilities) else CLASSIFY_EVERY
         return bool(
-            self._n_frames >= every
+            self._n_predictions < MIN_PREDICTIONS
+            or self._n_frames >= CLASSIFY_EVERY
             or time_s - self._classified_s > CLASSIFY_WITHIN - TIME_STEP
             or self.probabilities.max() < CERTAIN_FROM
             or box_iou(box[None], self._classified_box[None])[0, 0] < SAME_VIEW_IOU

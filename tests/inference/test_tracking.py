@@ -188,13 +188,6 @@ def test_a_face_that_is_known_is_classified_in_each_third_frame_and_each_0_4_sec
     assert classifier.asked[2:] == list(range(2, 40, step))
 
 
-@pytest.mark.parametrize(("frame_rate", "step"), [(60, 6), (25, 6), (8, 4), (5, 2), (2, 1)])
-def test_where_the_face_detector_knows_all_classes_it_is_classified_half_as_often(frame_rate, step):
-    classifier = Classifier([BARE] * 40)
-    assert classifier.labels(frame_rate, scores=[BARE] * 40) == ["without_mask"] * 40
-    assert classifier.asked[2:] == list(range(2, 40, step))
-
-
 def test_an_uncertain_face_is_classified_in_every_frame():
     classifier = Classifier([GUESS] * 20)
     classifier.labels()

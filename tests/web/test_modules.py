@@ -133,13 +133,12 @@ def test_probabilities_are_joined_alike(in_module, classifier, detector):
     np.testing.assert_allclose(found, join(of_classifier, of_detector), rtol=1e-6)
 
 
-@pytest.mark.parametrize("detected", [TWO, THREE])
-def test_tracks_are_the_same_and_classified_at_the_same_times(in_module, settings, detected):
-    frames = list(_frames(np.random.default_rng(3), len(detected)))
+def test_tracks_are_the_same_and_classified_at_the_same_times(in_module, settings):
+    frames = list(_frames(np.random.default_rng(3)))
     tracker, expected, n_classified = Tracker(), [], []
     for time, boxes, scores, predictions in frames:
-        shaped = np.int32(boxes).reshape(-1, 4), np.float32(scores).reshape(-1, len(detected))
-        found = Detections(shaped[0], np.ones(len(boxes), np.float32), shaped[1], detected)
+        shaped = np.int32(boxes).reshape(-1, 4), np.float32(scores).reshape(-1, 2)
+        found = Detections(shaped[0], np.ones(len(boxes), np.float32), shaped[1], TWO)
         asked: list[list[int]] = []
 
         def classify(due, predictions=predictions, boxes=boxes, asked=asked):
@@ -178,9 +177,8 @@ def test_tracks_are_the_same_and_classified_at_the_same_times(in_module, setting
         assert asked == due
 
 
-def _frames(rng: np.random.Generator, n_detected: int):
+def _frames(rng: np.random.Generator):
     """Three faces on their way, with gaps, at 25 frames a second: time, boxes, detector's scores, predictions."""
-    before, after = [9, *[1] * (n_detected - 1)], [*[1] * (n_detected - 1), 9]
     starts, speeds = rng.uniform(0, 400, (3, 2)), rng.uniform(-4, 4, (3, 2))
     for number in range(120):
         boxes, scores, predictions = [], [], []
@@ -189,7 +187,7 @@ def _frames(rng: np.random.Generator, n_detected: int):
                 continue
             x, y = (starts[face] + number * speeds[face] + rng.normal(0, 2, 2)).round().astype(int).tolist()
             boxes.append([x, y, x + 60, y + 70])
-            scores.append(rng.dirichlet(before if number < 60 else after).tolist())
+            scores.append(rng.dirichlet([9, 1] if number < 60 else [1, 9]).tolist())
             predictions.append(rng.dirichlet([20, 1, 1] if face else [3, 3, 1]).tolist())
         yield round(number / 25, 3), boxes, scores, predictions
 
