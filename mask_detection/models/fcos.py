@@ -101,7 +101,7 @@ def build_detector(n_classes: int, widths: Widths = LIGHT_WIDTHS, weights: Layer
 
 
 def freeze_early_blocks(model: keras.Model) -> None:
-    """Leave a detector's blocks at stride 8 and finer as they are, for a training that takes less time."""
+    """Leave a detector's layers before block 6 as they are, for a training that takes less time."""
     for layer in model.layers:
         layer.trainable = not layer.name.startswith(EARLY_LAYERS)
 
